@@ -1,0 +1,16 @@
+"""The kinds of answer a model can give, one file each."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from model_store.answers.anomaly import AnomalyAnswer
+from model_store.answers.classes import ClassesAnswer
+from model_store.answers.forecast import ForecastAnswer
+from model_store.answers.image import ImageAnswer
+from model_store.answers.vector import VectorAnswer
+
+AnswerSpec = Annotated[
+    AnomalyAnswer | ClassesAnswer | ForecastAnswer | ImageAnswer | VectorAnswer,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,37 @@
+"""Anomaly: a score ``[1]`` and what each feature adds to it ``[1, F]`` → a verdict with reasons."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from model_store.spec import AnswerKind, Tensors
+
+
+class AnomalyAnswer(AnswerKind):
+    """Above ``threshold`` is anomalous; ``false_alarm_rate`` is what it was chosen for."""
+
+    kind: Literal["anomaly"] = "anomaly"
+    score: str = "score"
+    contributions: str = "contributions"
+    features: tuple[str, ...] = Field(min_length=1)
+    threshold: float
+    false_alarm_rate: float = Field(gt=0, lt=1)
+
+    def answer(
+        self, tensors: Tensors, context: Mapping[str, Any], parameters: object
+    ) -> dict[str, Any]:
+        del context, parameters
+        score = float(tensors[self.score][0])
+        parts = tensors[self.contributions][0]
+        order = np.argsort(-parts, kind="stable")
+        return {
+            "score": score,
+            "threshold": self.threshold,
+            "anomalous": score > self.threshold,
+            "contributions": [
+                {"feature": self.features[place], "contribution": float(parts[place])}
+                for place in order
+            ],
+        }

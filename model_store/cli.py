@@ -1,0 +1,220 @@
+"""The ``modelhub`` command: looks after the store, and mounts what the other packages offer.
+
+Other packages add commands through the entry point ``modelhub.commands``; a package whose libraries
+are not installed offers none, and ``modelhub --help`` says what to install.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Any
+
+from model_store.bundle import Bundle
+from model_store.errors import StoreError
+from model_store.store import Store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit code 0 done, 1 found something wrong, 2 asked wrongly."""
+    parser, absent = _parser()
+    arguments = parser.parse_args(argv)
+    if "run" not in arguments:
+        parser.print_help()
+        return 2
+    try:
+        code: int = arguments.run(arguments)
+    except StoreError as error:
+        print(f"modelhub: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    parser = argparse.ArgumentParser(prog="modelhub", description="Train, keep and serve models.")
+    parser.add_argument("--version", action="version", version=f"modelhub {version('modelhub')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_store_commands(commands)
+    absent = []
+    for point in entry_points(group="modelhub.commands"):
+        try:
+            point.load()(commands)
+        except ModuleNotFoundError as error:
+            absent.append(f"{point.name} needs {error.name}")
+    if absent:
+        parser.epilog = f"Not installed: {'; '.join(absent)} (pip install 'modelhub[serve,train]')."
+    return parser, absent
+
+
+def store_option(parser: argparse.ArgumentParser) -> None:
+    """``--store DIR``, the same in every command."""
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path(os.environ.get("MODELHUB_STORE", "models")),
+        metavar="DIR",
+        help="the folder of models (default: $MODELHUB_STORE, else ./models)",
+    )
+
+
+def _add_store_commands(commands: Any) -> None:
+    def command(name: str, run: Any, words: str, *positional: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(name, help=words, description=words)
+        for word in positional:
+            parser.add_argument(word.lower(), metavar=word)
+        store_option(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+        parser.set_defaults(run=run)
+        return parser
+
+    command("list", _list, "List the models in the store.")
+    command("show", _show, "Show all about one model.", "REF")
+    verify = command("verify", _verify, "Hash every file and compare with the manifest.")
+    verify.add_argument("ref", metavar="REF", nargs="?", help="one version (default: all)")
+    command("rm", _remove, "Remove one version (name@7), or all of a model (name).", "REF")
+    alias = command("alias", _alias, "Point an alias at a version.", "NAME", "ALIAS")
+    group = alias.add_mutually_exclusive_group(required=True)
+    group.add_argument("version", metavar="VERSION", nargs="?", type=int)
+    group.add_argument("--drop", action="store_true", help="drop the alias instead")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.store)
+    rows = []
+    for name in store.names():
+        try:
+            manifest = store.open(name).manifest
+        except StoreError as error:
+            rows.append({"name": name, "error": str(error)})
+            continue
+        rows.append(
+            {
+                "name": name,
+                "version": manifest.version,
+                "versions": store.versions(name),
+                "aliases": store.aliases(name),
+                "family": manifest.family,
+                "category": manifest.category,
+                "task": manifest.task,
+                "verbs": list(manifest.verbs),
+                "metrics": manifest.metrics,
+                "size_bytes": manifest.size_bytes,
+            }
+        )
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    elif not rows:
+        print(f"no models in {arguments.store} (modelhub train RECIPE makes one)")
+    else:
+        _print_table(rows)
+    return 0
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    lines = [("NAME", "VERSION", "FAMILY", "TASK", "VERBS", "SCORE", "SIZE")]
+    for row in rows:
+        if "error" in row:
+            lines.append((row["name"], "?", "", "", "", f"cannot be read: {row['error']}", ""))
+            continue
+        metric, value = next(iter(row["metrics"].items()), ("", 0.0))
+        score = f"{metric} {value:.4g}" if metric else ""
+        size = f"{row['size_bytes'] / 1e6:.1f} MB"
+        verbs = ", ".join(row["verbs"])
+        fields = (row["name"], str(row["version"]), row["family"], row["task"], verbs, score, size)
+        lines.append(fields)
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    for line in lines:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.store)
+    bundle = store.open(arguments.ref)
+    manifest = bundle.manifest
+    body = {
+        **json.loads(manifest.to_json()),
+        "versions": store.versions(manifest.name),
+        "aliases": store.aliases(manifest.name),
+        "folder": str(bundle.folder),
+    }
+    if arguments.json:
+        print(json.dumps(body, indent=1))
+        return 0
+    print(f"{manifest.name}@{manifest.version}  {manifest.family}, {manifest.task}")
+    print(manifest.description)
+    for key in ("versions", "aliases", "folder"):
+        print(f"{key:<12}{body[key]}")
+    for name, verb in manifest.verbs.items():
+        graph = manifest.graphs[verb.graph]
+        print(f"{name:<12}{verb.input.kind} → {verb.answer.kind}  ({graph.file})")
+    for metric, value in manifest.metrics.items():
+        beside = [f"{k} {v[metric]:.4g}" for k, v in manifest.baselines.items() if metric in v]
+        print(
+            f"{metric:<28}{value:.4g}" + (f"  (baselines: {', '.join(beside)})" if beside else "")
+        )
+    print(f"scored on   {manifest.evaluation}")
+    for name, parity in manifest.parity.items():
+        print(f"parity      {name}: {parity.max_difference:.1e} at rows {list(parity.rows)}")
+    origin = manifest.provenance
+    print(f"made by     {origin.recipe} --profile {origin.profile} --seed {origin.seed}")
+    print(f"data        {origin.data} ({origin.data_license})")
+    for file, entry in manifest.files.items():
+        print(f"file        {file}  {entry.size_bytes:,} bytes  sha256 {entry.sha256[:12]}…")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.store)
+    if arguments.ref:
+        name, number = store.resolve(arguments.ref)
+        wanted = [(name, number)]
+    else:
+        wanted = [(name, number) for name in store.names() for number in store.versions(name)]
+    results = []
+    for name, number in wanted:
+        try:
+            Bundle.open(store.root / name / str(number)).verify()
+            results.append({"ref": f"{name}@{number}", "ok": True, "reason": ""})
+        except StoreError as error:
+            results.append({"ref": f"{name}@{number}", "ok": False, "reason": str(error)})
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+    else:
+        for result in results:
+            print(f"{result['ref']}: {'ok' if result['ok'] else result['reason']}")
+    return 0 if all(result["ok"] for result in results) else 1
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    removed = Store(arguments.store).remove(arguments.ref)
+    name = arguments.ref.partition("@")[0]
+    if arguments.json:
+        print(json.dumps({"name": name, "removed": removed}))
+    else:
+        print(f"removed {', '.join(f'{name}@{number}' for number in removed)}")
+    return 0
+
+
+def _alias(arguments: argparse.Namespace) -> int:
+    store, name, alias = Store(arguments.store), arguments.name, arguments.alias
+    if arguments.drop:
+        store.drop_alias(name, alias)
+    else:
+        store.set_alias(name, alias, arguments.version)
+    aliases = store.aliases(name)
+    if arguments.json:
+        print(json.dumps({"name": name, "aliases": aliases}))
+    else:
+        print(
+            f"{name}: {', '.join(f'{key} → {value}' for key, value in aliases.items()) or 'no aliases'}"
+        )
+    return 0

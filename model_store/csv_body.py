@@ -1,0 +1,36 @@
+"""A CSV body as a header and rows; cells that read as numbers are numbers."""
+
+import csv
+import io
+
+from model_store.errors import ItemMismatch
+
+
+def read_csv(body: bytes) -> tuple[list[str], list[list[object]]]:
+    """Raises ItemMismatch where the body is not UTF-8, has no rows, or has ragged ones."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ItemMismatch(f"expected UTF-8 text; got byte {error.start} that is not") from None
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+    except csv.Error as error:
+        raise ItemMismatch(f"expected CSV; got a line that is not ({error})") from None
+    if len(lines) < 2:
+        raise ItemMismatch(f"expected a header and at least one row; got {len(lines)} lines")
+    header = [name.strip() for name in lines[0]]
+    if len(set(header)) != len(header):
+        raise ItemMismatch(f"expected a header of distinct names; got {header}")
+    for place, line in enumerate(lines[1:], start=2):
+        if len(line) != len(header):
+            raise ItemMismatch(
+                f"expected {len(header)} cells in each row; got {len(line)} in row {place}"
+            )
+    return header, [[_cell(cell) for cell in line] for line in lines[1:]]
+
+
+def _cell(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,68 @@
+"""Series items: time × feature numbers → float32 ``[1, length, features]``."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from model_store.errors import ItemMismatch, ItemTooLarge
+from model_store.csv_body import read_csv
+from model_store.spec import Array, Encoded, Encoder, InputKind, numbers, show
+
+
+class SeriesInput(InputKind):
+    """The recent past of one or more columns. Of a longer series the last ``length`` steps count."""
+
+    media_types: ClassVar[tuple[str, ...]] = ("text/csv",)
+
+    kind: Literal["series"] = "series"
+    tensor: str = "series"
+    columns: tuple[str, ...] = Field(min_length=1)
+    length: int = Field(gt=0)
+    max_steps: int = 1_000_000
+
+    def items(self, body: bytes, media_type: str) -> list[object]:
+        """A CSV with a header is one item: a column of numbers under each name."""
+        del media_type
+        header, rows = read_csv(body)
+        columns: dict[str, object] = {}
+        for place, name in enumerate(header):
+            columns[name] = [row[place] for row in rows]
+        return [columns]
+
+    def encoder(self, folder: Path) -> Encoder:
+        del folder
+
+        def encode(item: object, parameters: Any) -> Encoded:
+            del parameters
+            steps = self._steps(item)
+            if len(steps) > self.max_steps:
+                raise ItemTooLarge(f"expected at most {self.max_steps:,} steps; got {len(steps):,}")
+            if len(steps) < self.length:
+                raise ItemMismatch(f"expected at least {self.length} steps; got {len(steps)}")
+            recent = steps[-self.length :].astype(np.float32)
+            return Encoded({self.tensor: recent[None]}, {"steps": len(steps)})
+
+        return encode
+
+    def _steps(self, item: object) -> Array:
+        """float64 ``[steps, features]``."""
+        names = list(self.columns)
+        if isinstance(item, dict):
+            if set(item) != set(names):
+                raise ItemMismatch(f"expected columns {names}; got {sorted(map(str, item))}")
+            columns = [numbers(item[name], field=name) for name in names]
+            if any(column.ndim != 1 or len(column) != len(columns[0]) for column in columns):
+                raise ItemMismatch(f"expected {names} as lists of numbers of equal length")
+            return np.stack(columns, axis=1)
+        if not isinstance(item, list):
+            raise ItemMismatch(f"expected rows of {names} or one list per column; got {show(item)}")
+        steps = numbers(item, field="series")
+        if steps.ndim == 1 and len(names) == 1:
+            steps = steps[:, None]
+        if steps.ndim != 2 or steps.shape[1] != len(names):
+            raise ItemMismatch(
+                f"expected time × {len(names)} ({', '.join(names)}); got shape {list(steps.shape)}"
+            )
+        return steps

@@ -1,0 +1,82 @@
+"""Table items: one row of named cells → float32 ``[1, columns]``. A category is its place in its list."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from model_store.csv_body import read_csv
+from model_store.errors import ItemMismatch
+from model_store.spec import Encoded, Encoder, InputKind, Spec, show
+
+
+class Column(Spec):
+    """A number, or one of ``categories``."""
+
+    name: str
+    categories: tuple[str, ...] | None = None
+
+    def cell(self, value: object) -> float:
+        """Raises ItemMismatch naming the column."""
+        if self.categories is not None:
+            if not isinstance(value, str) or value not in self.categories:
+                raise ItemMismatch(
+                    f"expected one of {list(self.categories)[:20]}; got {show(value)}",
+                    field=self.name,
+                )
+            return float(self.categories.index(value))
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ItemMismatch(f"expected a number; got {show(value)}", field=self.name)
+        if not abs(value) <= np.finfo(np.float32).max:
+            raise ItemMismatch(f"expected a finite number; got {show(value)}", field=self.name)
+        return float(value)
+
+
+class TableInput(InputKind):
+    """One row, by column name or in column order."""
+
+    media_types: ClassVar[tuple[str, ...]] = ("text/csv",)
+
+    kind: Literal["table"] = "table"
+    tensor: str = "table"
+    columns: tuple[Column, ...] = Field(min_length=1)
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def items(self, body: bytes, media_type: str) -> list[object]:
+        """A CSV with a header: each row is an item."""
+        del media_type
+        header, rows = read_csv(body)
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+    def encoder(self, folder: Path) -> Encoder:
+        del folder
+
+        def encode(item: object, parameters: Any) -> Encoded:
+            del parameters
+            cells = [
+                column.cell(value)
+                for column, value in zip(self.columns, self._cells(item), strict=True)
+            ]
+            return Encoded({self.tensor: np.array([cells], dtype=np.float32)})
+
+        return encode
+
+    def _cells(self, item: object) -> Sequence[object]:
+        if isinstance(item, dict):
+            missing = [name for name in self.names if name not in item]
+            unknown = sorted(str(name) for name in item if name not in self.names)
+            if missing or unknown:
+                raise ItemMismatch(
+                    f"expected columns {self.names}; missing {missing}, unknown {unknown}"
+                )
+            return [item[name] for name in self.names]
+        if not isinstance(item, list):
+            raise ItemMismatch(f"expected a mapping or list of {self.names}; got {show(item)}")
+        if len(item) != len(self.columns):
+            raise ItemMismatch(f"expected {len(self.columns)} cells; got {len(item)}")
+        return item

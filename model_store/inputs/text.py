@@ -1,0 +1,69 @@
+"""Text items: a string → token ids and their mask, both int64 ``[1, T]``."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from model_store.errors import ItemMismatch, ItemTooLarge
+from model_store.spec import Encoded, Encoder, InputKind, Parameters, show
+
+
+class TextParameters(Parameters):
+    """``truncate``: cut a text that is too long instead of refusing it."""
+
+    truncate: bool = False
+
+
+class TextInput(InputKind):
+    """A string, cut into tokens by the bundle's tokenizer. The mask is 1 at every token."""
+
+    media_types: ClassVar[tuple[str, ...]] = ("text/plain",)
+    parameters: ClassVar[type[Parameters]] = TextParameters
+
+    kind: Literal["text"] = "text"
+    tokens: str = "tokens"
+    mask: str = "mask"
+    tokenizer: str = "tokenizer.json"
+    max_tokens: int = Field(gt=0)
+    max_characters: int = Field(default=100_000, gt=0)
+
+    def items(self, body: bytes, media_type: str) -> list[object]:
+        del media_type
+        try:
+            return [body.decode("utf-8")]
+        except UnicodeDecodeError as error:
+            raise ItemMismatch(f"expected UTF-8 text; got byte {error.start} that is not") from None
+
+    def encoder(self, folder: Path) -> Encoder:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(folder / self.tokenizer))
+
+        def encode(item: object, parameters: TextParameters) -> Encoded:
+            ids = tokenizer.encode(self._text(item, parameters)).ids
+            if not ids:
+                raise ItemMismatch(f"expected text with a word in it; got {show(item)}")
+            if len(ids) > self.max_tokens and not parameters.truncate:
+                raise ItemTooLarge(
+                    f"expected at most {self.max_tokens} tokens; got {len(ids)}"
+                    " (parameters.truncate: true cuts the rest)"
+                )
+            tokens = np.array([ids[: self.max_tokens]], dtype=np.int64)
+            return Encoded({self.tokens: tokens, self.mask: np.ones_like(tokens)})
+
+        return encode
+
+    def _text(self, item: object, parameters: TextParameters) -> str:
+        if not isinstance(item, str):
+            raise ItemMismatch(f"expected a string; got {show(item)}")
+        if len(item) > self.max_characters and not parameters.truncate:
+            # Checked before the tokenizer runs, which costs about a second per five megabytes.
+            raise ItemTooLarge(
+                f"expected at most {self.max_characters:,} characters; got {len(item):,}"
+            )
+        text = item[: self.max_characters]
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ItemMismatch("expected Unicode text; got half of a surrogate pair")
+        return text

@@ -1,0 +1,197 @@
+"""The manifest: everything a server must know of a bundle, and everything a person may ask of it.
+
+Its heart is the verb table: verb → graph, input kind, answer kind. ``Draft`` is what a training run
+knows; ``Manifest`` is a draft that has been published and so has a version and the files' hashes.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from model_store.answers import AnswerSpec
+from model_store.errors import BadManifest, ItemMismatch
+from model_store.inputs import InputSpec
+from model_store.spec import Parameters, Spec, read_parameters
+
+Family = Literal["cnn", "rnn", "transformer", "gan", "autoencoder", "classical", "other"]
+Category = Literal["vision", "text", "audio", "series", "tabular", "control", "other"]
+VerbName = Literal["predict", "generate", "score", "embed"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+MAIN_GRAPH = "model"
+
+
+class Tensor(Spec):
+    """A graph's input or output. A string in the shape names a dynamic axis; axis 0 is the row."""
+
+    name: str
+    dtype: Literal[
+        "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"
+    ]
+    shape: tuple[int | str, ...] = Field(min_length=1)
+
+
+class Batching(Spec):
+    """Whether rows may share a run. ``pad`` maps a dynamic axis to the lengths it is padded to;
+    only for graphs that take a mask, which is padded with zeros like everything else.
+    """
+
+    max_rows: int = Field(default=64, ge=1)
+    pad: dict[str, tuple[int, ...]] = {}
+
+
+class Graph(Spec):
+    """One ONNX file of the bundle."""
+
+    file: str
+    inputs: tuple[Tensor, ...] = Field(min_length=1)
+    outputs: tuple[Tensor, ...] = Field(min_length=1)
+    batching: Batching = Batching()
+
+
+class Verb(Spec):
+    """What a caller can ask for: the graph that does it, what goes in and what comes out.
+    ``example`` is an item that works; docs show it and warm-up runs it.
+    """
+
+    graph: str = MAIN_GRAPH
+    input: InputSpec
+    answer: AnswerSpec
+    example: JsonValue
+
+    def read_parameters(self, raw: Mapping[str, object]) -> tuple[Parameters, Parameters]:
+        """Split and check a request's parameters. Raises ItemMismatch."""
+        for_input, for_answer = self.input.parameters, self.answer.parameters
+        known = {*for_input.model_fields, *for_answer.model_fields}
+        unknown = sorted(set(raw) - known)
+        if unknown:
+            allowed = f"one of {sorted(known)}" if known else "no parameters"
+            raise ItemMismatch(f"expected {allowed}; got {unknown}", field="parameters")
+        parts = [
+            {key: value for key, value in raw.items() if key in kind.model_fields}
+            for kind in (for_input, for_answer)
+        ]
+        return (
+            read_parameters(for_input, parts[0], "parameters"),
+            read_parameters(for_answer, parts[1], "parameters"),
+        )
+
+
+class Parity(Spec):
+    """How close ONNX Runtime came to torch when the bundle was verified."""
+
+    rows: tuple[int, ...]
+    max_difference: float
+    tolerance: float
+
+
+class Provenance(Spec):
+    """Where the model comes from: enough to make it again and to know whether one may use it."""
+
+    recipe: str
+    profile: str
+    config: dict[str, JsonValue]
+    seed: int
+    data: str
+    data_license: str
+    weights: str = "from scratch"
+    weights_license: str = ""
+    train_seconds: float
+    packages: dict[str, str]
+
+
+class FileEntry(Spec):
+    """A file of the bundle, as it was when published."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: int = Field(ge=0)
+
+
+class Draft(Spec):
+    """A manifest before it is published."""
+
+    family: Family
+    category: Category
+    task: str
+    description: str
+    license: str
+    graphs: dict[str, Graph] = Field(min_length=1)
+    verbs: dict[VerbName, Verb] = Field(min_length=1)
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]] = {}
+    evaluation: str
+    parity: dict[str, Parity]
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _verbs_point_at_graphs(self) -> Self:
+        for name, verb in self.verbs.items():
+            if verb.graph not in self.graphs:
+                raise ValueError(f"verb {name} points at graph {verb.graph!r}, which is not there")
+        return self
+
+
+class Manifest(Draft):
+    """A published bundle's manifest."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: int = Field(ge=1)
+    created: int = Field(description="Unix seconds")
+    files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _files_stay_inside(self) -> Self:
+        for file in self.files:
+            path = PurePosixPath(file)
+            if path.is_absolute() or ".." in path.parts or "\\" in file:
+                raise ValueError(f"file {file!r} lies outside the bundle")
+        for name, graph in self.graphs.items():
+            if graph.file not in self.files:
+                raise ValueError(f"graph {name} names {graph.file!r}, which is not among the files")
+        return self
+
+    @property
+    def main_verb(self) -> tuple[VerbName, Verb]:
+        """The verb a reader thinks of first: predict before generate before score before embed."""
+        order: tuple[VerbName, ...] = ("predict", "generate", "score", "embed")
+        return next((name, self.verbs[name]) for name in order if name in self.verbs)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.files.values())
+
+    def to_json(self) -> bytes:
+        """The file's text. ``digest`` covers all the rest, so a changed byte is seen here too."""
+        body = self.model_dump(mode="json")
+        return json.dumps({**body, "digest": _digest(body)}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Manifest":
+        """Raises BadManifest."""
+        try:
+            body: dict[str, Any] = json.loads(text)
+            digest = body.pop("digest")
+        except (ValueError, AttributeError, KeyError) as error:
+            raise BadManifest(f"manifest.json is not a manifest: {error!r}") from None
+        if body.get("schema_version") != 1:
+            raise BadManifest(
+                f"manifest.json has schema_version {body.get('schema_version')!r};"
+                " this modelhub reads 1"
+            )
+        if digest != _digest(body):
+            raise BadManifest("manifest.json was changed after it was published (digest differs)")
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = ".".join(str(part) for part in first["loc"])
+            raise BadManifest(f"manifest.json: {path}: {first['msg']}") from None
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(canonical).hexdigest()

@@ -1,0 +1,116 @@
+"""What an input kind and an answer kind are, and what passes between them and a graph.
+
+Knows no kind in particular: each lives in its own file under ``inputs/`` or ``answers/``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model_store.errors import ItemMismatch
+
+Array: TypeAlias = npt.NDArray[Any]
+Tensors: TypeAlias = dict[str, Array]
+"""Tensor name → array whose first axis is the row."""
+
+
+class Spec(BaseModel):
+    """Frozen part of a manifest; a field it does not know is an error, not a surprise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Parameters(Spec):
+    """What a caller may set beside the items. Kinds without parameters use this empty one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One item as a graph takes it: tensors of one or more rows, and what its answer needs back."""
+
+    tensors: Tensors
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+
+Encoder: TypeAlias = Callable[[object, Any], Encoded]
+"""``(item, parameters) → Encoded``; raises ItemError."""
+
+
+class InputKind(Spec, ABC):
+    """How one kind of raw item becomes tensors. Used alike in training and in serving."""
+
+    media_types: ClassVar[tuple[str, ...]] = ()
+    """Content types whose raw body :meth:`items` can read."""
+    parameters: ClassVar[type[Parameters]] = Parameters
+
+    def items(self, body: bytes, media_type: str) -> list[object]:
+        """Read the raw body of a request. Raises ItemError."""
+        del media_type
+        return [body]
+
+    @abstractmethod
+    def encoder(self, folder: Path) -> Encoder:
+        """Open what encoding needs (a tokenizer, say) from the bundle's folder, once."""
+
+
+class AnswerKind(Spec, ABC):
+    """How the rows a graph gave for one item become the JSON answer."""
+
+    parameters: ClassVar[type[Parameters]] = Parameters
+
+    @abstractmethod
+    def answer(
+        self, tensors: Tensors, context: Mapping[str, Any], parameters: Any
+    ) -> dict[str, Any]:
+        """``tensors`` are this item's rows only; ``context`` is what its encoder left."""
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def read_parameters(kind: type[P], raw: Mapping[str, object], where: str) -> P:
+    """Check what a caller set. Raises ItemMismatch naming the field, the want and the gift."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join([where, *(str(part) for part in first["loc"])])
+        got = (
+            ""
+            if first["type"] in {"missing", "extra_forbidden"}
+            else f"; got {show(first['input'])}"
+        )
+        raise ItemMismatch(f"{first['msg']}{got}", field=path) from None
+
+
+def show(value: object, limit: int = 60) -> str:
+    """What came, short enough for an error message and never the whole of a large body."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, (list, dict)):
+        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
+    text = repr(value) if not isinstance(value, str) or len(value) <= limit else repr(value[:limit])
+    return text if len(text) <= limit + 2 else text[:limit] + "…"
+
+
+def numbers(value: object, *, field: str) -> npt.NDArray[np.float64]:
+    """Nested lists of numbers as an array. Raises ItemMismatch for strings, gaps, NaN, infinity."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ItemMismatch("expected rows of equal length; got ragged rows", field=field) from None
+    if array.dtype.kind not in "iuf":
+        raise ItemMismatch(f"expected numbers; got {show(value)}", field=field)
+    if not np.isfinite(array).all():
+        raise ItemMismatch("expected finite numbers; got NaN or infinity", field=field)
+    return array.astype(np.float64)

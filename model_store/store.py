@@ -1,0 +1,221 @@
+"""The store: ``<root>/<name>/<version>/``. Versions appear by one rename and never change.
+
+Safe for many writers and readers at once, on one machine or on a shared folder: a version is staged
+beside its place, synced, and renamed there; whoever loses the race for a number takes the next.
+Names with a leading dot are the store's own and invisible to readers.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from model_store.bundle import MANIFEST_FILE, Bundle, entry_of
+from model_store.errors import BadName, NotFound, StoreError, VersionInUse
+from model_store.manifest import Draft, Manifest
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+ALIASES_FILE = "aliases.json"
+STABLE = "stable"
+STALE_STAGING_S = 24 * 3600
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """Raises BadName."""
+    if not NAME.fullmatch(name):
+        raise BadName(f"{what} {name!r}: expected [a-z0-9][a-z0-9._-]{{0,62}}")
+    return name
+
+
+def split_ref(ref: str) -> tuple[str, str]:
+    """``name``, ``name@7`` or ``name@alias`` → name and selector ("" for none). Raises BadName."""
+    name, at, selector = ref.partition("@")
+    check_name(name)
+    if at:
+        check_name(selector, "version or alias")
+    return name, selector
+
+
+class Store:
+    """A folder of models. Nothing is kept in memory: what is on disk is the truth."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Models with at least one version, sorted."""
+        if not self.root.is_dir():
+            return []
+        found = (entry.name for entry in self.root.iterdir() if NAME.fullmatch(entry.name))
+        return sorted(name for name in found if self.versions(name))
+
+    def versions(self, name: str) -> list[int]:
+        """Published versions, oldest first; empty for an unknown model."""
+        folder = self.root / check_name(name)
+        if not folder.is_dir():
+            return []
+        return sorted(int(v.name) for v in folder.iterdir() if VERSION.fullmatch(v.name))
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Alias → version. Raises StoreError where the file is damaged."""
+        path = self.root / check_name(name) / ALIASES_FILE
+        try:
+            aliases = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise StoreError(f"{name}/{ALIASES_FILE} is damaged: {error}") from None
+        return {str(alias): int(version) for alias, version in aliases.items()}
+
+    def resolve(self, ref: str) -> tuple[str, int]:
+        """REF → name and version: alias ``stable`` if set, else the newest. Raises NotFound."""
+        name, selector = split_ref(ref)
+        versions = self.versions(name)
+        if not versions:
+            raise NotFound(f"no model {name!r} in the store")
+        if VERSION.fullmatch(selector):
+            if int(selector) not in versions:
+                raise NotFound(f"{name} has no version {selector}; it has {versions}")
+            return name, int(selector)
+        aliases = self.aliases(name)
+        if selector and selector not in aliases:
+            raise NotFound(f"{name} has no alias {selector!r}; it has {sorted(aliases)}")
+        version = aliases.get(selector or STABLE, versions[-1])
+        if version not in versions:
+            raise NotFound(f"{name}@{selector or STABLE} is version {version}, which is gone")
+        return name, version
+
+    def open(self, ref: str) -> Bundle:
+        """Raises NotFound, BadName, BadManifest."""
+        name, version = self.resolve(ref)
+        return Bundle.open(self.root / name / str(version))
+
+    # --- writing -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Path]:
+        """A folder to fill and hand to :meth:`publish`; gone afterwards unless published."""
+        parent = self.root / check_name(name)
+        parent.mkdir(parents=True, exist_ok=True)
+        self._sweep(parent)
+        folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, name: str, staged: Path, draft: Draft) -> Manifest:
+        """Make a staged folder the next version, by one rename."""
+        parent = self.root / check_name(name)
+        files = sorted(path for path in staged.rglob("*") if path.is_file())
+        entries = {path.relative_to(staged).as_posix(): entry_of(path) for path in files}
+        entries.pop(MANIFEST_FILE, None)
+        for path in files:
+            _sync(path)
+        version = self._next_version(parent)
+        while True:
+            manifest = Manifest(
+                **draft.model_dump(), name=name, version=version, created=int(time.time()),
+                files=entries,
+            )  # fmt: skip
+            path = staged / MANIFEST_FILE
+            path.write_bytes(manifest.to_json())
+            _sync(path)
+            _sync(staged)
+            try:
+                staged.rename(parent / str(version))
+            except OSError:
+                if not (parent / str(version)).exists():
+                    raise
+                version += 1  # another writer took the number
+                continue
+            _sync(parent)
+            return manifest
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version. Raises NotFound, BadName."""
+        check_name(alias, "alias")
+        if VERSION.fullmatch(alias):
+            raise BadName(f"alias {alias!r}: a whole number is a version, not an alias")
+        self.resolve(f"{name}@{version}")
+        with self._aliases_for_writing(name) as aliases:
+            aliases[alias] = version
+
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Raises NotFound."""
+        if not self.versions(name):
+            raise NotFound(f"no model {name!r} in the store")
+        with self._aliases_for_writing(name) as aliases:
+            if aliases.pop(alias, None) is None:
+                raise NotFound(f"{name} has no alias {alias!r}; it has {sorted(aliases)}")
+
+    def remove(self, ref: str) -> list[int]:
+        """Remove one version (``name@7``) or, for a bare name, all. Returns what was removed.
+
+        A marker keeps the number from being given to other content later. Raises NotFound,
+        VersionInUse.
+        """
+        name, selector = split_ref(ref)
+        versions = [self.resolve(ref)[1]] if selector else self.versions(name)
+        if not versions:
+            raise NotFound(f"no model {name!r} in the store")
+        aliases = self.aliases(name)
+        held = [alias for alias, version in aliases.items() if version in versions]
+        if selector and held:
+            raise VersionInUse(f"{ref} is {', '.join(held)}; move or drop the alias first")
+        parent = self.root / name
+        if held:
+            (parent / ALIASES_FILE).unlink()
+        for version in versions:
+            (parent / f".removed-{version}").touch()
+            grave = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
+            (parent / str(version)).rename(grave / str(version))
+            shutil.rmtree(grave)
+        return versions
+
+    # --- inside --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _aliases_for_writing(self, name: str) -> Iterator[dict[str, int]]:
+        parent = self.root / name
+        with (parent / ".aliases.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            aliases = self.aliases(name)
+            yield aliases
+            fresh = parent / f".aliases-{os.getpid()}"
+            fresh.write_text(json.dumps(aliases, indent=1, sort_keys=True))
+            _sync(fresh)
+            fresh.replace(parent / ALIASES_FILE)
+            _sync(parent)
+
+    @staticmethod
+    def _next_version(parent: Path) -> int:
+        names = (entry.name.removeprefix(".removed-") for entry in parent.iterdir())
+        return max((int(name) for name in names if VERSION.fullmatch(name)), default=0) + 1
+
+    @staticmethod
+    def _sweep(parent: Path) -> None:
+        """Remove what killed publishers left. A day is longer than any publish takes."""
+        for folder in parent.glob(".staging-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > STALE_STAGING_S:
+                    shutil.rmtree(folder)
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk, so that the rename can't overtake the content after a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Answering with models: protocols → hub → lanes → ONNX Runtime."""

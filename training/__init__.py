@@ -1,0 +1,1 @@
+"""Making models: data → network → fit → evaluate → export → verify → publish."""

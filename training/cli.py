@@ -1,0 +1,216 @@
+"""``modelhub train RECIPE``, ``modelhub recipes`` and ``modelhub starter``.
+
+torch is imported only when one of them runs, so that ``modelhub list`` answers at once.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from model_store.cli import store_option
+from model_store.store import Store, check_name
+
+if TYPE_CHECKING:
+    from training.recipe import Config, Recipe
+
+
+def add_commands(commands: Any) -> None:
+    """Mount this package's commands. Raises ModuleNotFoundError where torch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    words = "Train a model, prove it and publish it."
+    train = commands.add_parser("train", help=words, description=words, add_help=False)
+    train.add_argument("recipe", metavar="RECIPE", nargs="?")
+    train.add_argument("rest", nargs=argparse.REMAINDER)
+    train.set_defaults(run=_train)
+    words = "List the recipes, or show one with its flags."
+    recipes = commands.add_parser("recipes", help=words, description=words)
+    recipes.add_argument(
+        "--show", metavar="NAME", help="one recipe: what it takes and its profiles"
+    )
+    recipes.add_argument("--json", action="store_true", help="print JSON for programs")
+    recipes.set_defaults(run=_recipes)
+    words = "Train the starter set: one model of each family that the store has none of yet."
+    starter = commands.add_parser("starter", help=words, description=words)
+    store_option(starter)
+    starter.set_defaults(run=_starter)
+
+
+def _guarded(work: Any) -> int:
+    """Errors the caller can mend: one line and exit code 2."""
+    from training.errors import TrainingError
+
+    try:
+        code: int = work()
+    except TrainingError as error:
+        print(f"modelhub: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nmodelhub: stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return code
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training import recipe as recipes
+        from training.errors import UnknownRecipe
+
+        if not arguments.recipe or arguments.recipe.startswith("-"):
+            raise UnknownRecipe(
+                f"usage: modelhub train RECIPE [FLAGS]; recipes: {', '.join(recipes.names())}"
+            )
+        kind = recipes.find(arguments.recipe)
+        flags = _flags(arguments.recipe, kind).parse_args(arguments.rest)
+        return _run(arguments.recipe, kind, flags)
+
+    return _guarded(work)
+
+
+def _flags(name: str, kind: "type[Recipe[Any]]") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"modelhub train {name}",
+        description=f"{kind.description} --data takes: {kind.data_formats}",
+    )
+    store_option(parser)
+    parser.add_argument(
+        "--name", default=name, help="publish under this name (default: %(default)s)"
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help="your own data instead")
+    parser.add_argument("--profile", choices=sorted(kind.profiles), default="quick")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    group = parser.add_argument_group("the recipe's own (defaults are the profile's)")
+    config = kind.profiles["quick"]
+    for key, field in type(config).model_fields.items():
+        values = ", ".join(f"{profile}: {getattr(c, key)}" for profile, c in kind.profiles.items())
+        options = {"metavar": key.upper(), **_option(field.annotation)}
+        help_text = f"{field.description or ''} ({values})".strip().replace("%", "%%")
+        group.add_argument(
+            f"--{key.replace('_', '-')}", dest=f"config.{key}", help=help_text, **options
+        )
+    return parser
+
+
+def _option(annotation: Any) -> dict[str, Any]:
+    """argparse's type or choices for a field's annotation."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return _option(next(part for part in inner if part is not type(None)))
+    if origin is Literal:
+        return {"choices": inner, "type": type(inner[0]), "metavar": None}
+    if annotation is bool:
+        return {"action": argparse.BooleanOptionalAction, "metavar": None}
+    if origin is tuple:
+        return {"nargs": "+", "type": inner[0]}
+    return {"type": annotation}
+
+
+def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Config":
+    from pydantic import ValidationError
+
+    from training.errors import BadConfig
+
+    profile = kind.profiles[flags.profile]
+    given = {
+        key.removeprefix("config."): value
+        for key, value in vars(flags).items()
+        if key.startswith("config.") and value is not None
+    }
+    try:
+        return type(profile).model_validate({**profile.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        flag = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise BadConfig(f"{flag}: {first['msg']}; got {first['input']!r}") from None
+
+
+def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from training.errors import DataError
+    from training.pipeline import Order, run
+
+    check_name(flags.name)
+    if flags.data is not None and not flags.data.exists():
+        raise DataError(f"--data {flags.data}: expected {kind.data_formats}; nothing is there")
+    order = Order(
+        name=name,
+        profile=flags.profile,
+        store=flags.store,
+        publish_as=flags.name,
+        data=flags.data,
+        device=flags.device,
+        resume=flags.resume,
+    )
+    run(order, kind(_config(kind, flags)), Console())
+    return 0
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training import recipe as recipes
+
+        if arguments.show:
+            kind = recipes.find(arguments.show)
+            if arguments.json:
+                print(json.dumps(_facts(arguments.show, kind), indent=1))
+            else:
+                _flags(arguments.show, kind).print_help()
+            return 0
+        kinds = {name: recipes.find(name) for name in recipes.names()}
+        if arguments.json:
+            print(json.dumps([_facts(name, kind) for name, kind in kinds.items()], indent=1))
+            return 0
+        for name, kind in kinds.items():
+            print(f"{name:<24}{kind.family:<13}{kind.category:<9}{kind.task:<24}")
+            print(f"  {kind.description}\n  --data: {kind.data_formats}")
+        return 0
+
+    return _guarded(work)
+
+
+def _facts(name: str, kind: "type[Recipe[Any]]") -> dict[str, Any]:
+    return {
+        "name": name,
+        "family": kind.family,
+        "category": kind.category,
+        "task": kind.task,
+        "description": kind.description,
+        "data": kind.data_formats,
+        "profiles": {key: config.model_dump(mode="json") for key, config in kind.profiles.items()},
+    }
+
+
+def _starter(arguments: argparse.Namespace) -> int:
+    """Each family once. Imports torch only if something is missing: the second start is quick."""
+    present = set(Store(arguments.store).names())
+    if present >= set(STARTER):
+        return 0
+
+    def work() -> int:
+        from training import recipe as recipes
+
+        for name in STARTER:
+            if name not in present:
+                kind = recipes.find(name)
+                flags = _flags(name, kind).parse_args(["--store", str(arguments.store)])
+                _run(name, kind, flags)
+        return 0
+
+    return _guarded(work)
+
+
+STARTER = (
+    "cnn_digits",
+    "rnn_demand",
+    "transformer_sentiment",
+    "gan_digits",
+    "autoencoder_telemetry",
+)
+"""One of each family; named here, not found, because finding them imports torch."""

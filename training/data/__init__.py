@@ -1,0 +1,1 @@
+"""One file per source of data, and the readers of a user's own files."""

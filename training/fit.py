@@ -1,0 +1,211 @@
+"""The only training loop. Knows networks, steps and devices; nothing of any task.
+
+Devices, mixed precision and many processes are accelerate's: started by ``accelerate launch``,
+each process takes every n-th batch and gradients are averaged.
+"""
+
+import copy
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device, set_seed
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from training.recipe import Config, Networks, Recipe
+
+CHECKPOINT_EVERY_S = 15.0
+
+
+class Progress(Protocol):
+    """Who is told how it goes."""
+
+    def start(self, label: str, steps: int) -> None: ...
+    def advance(self, loss: float, validation: float | None) -> None: ...
+    def stop(self, note: str) -> None: ...
+
+
+@dataclass
+class History:
+    """What happened so far; saved with every checkpoint."""
+
+    epoch: int = 0
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    """Network → mean training loss of each epoch."""
+    validation: list[float] = field(default_factory=list)
+    best_epoch: int = -1
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Networks as they were at the best epoch, on the CPU and in eval mode."""
+
+    networks: Networks
+    history: History
+
+
+def fit(
+    recipe: Recipe[Any],
+    fold: int,
+    *,
+    device: str,
+    progress: Progress,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Fitted:
+    """Train one fold until the epochs are over or validation stops getting better.
+
+    ``device``: ``auto``, ``cpu`` or ``cuda``. ``checkpoint``: a folder of this fold's own, written
+    every few seconds; with ``resume`` training goes on from it, to the same end as if never stopped.
+    """
+    set_seed(recipe.config.seed * 1000 + fold)
+    accelerator = Accelerator(cpu=device == "cpu")
+    loop = _Loop(recipe, fold, accelerator)
+    if checkpoint and resume and checkpoint.exists():
+        accelerator.load_state(str(checkpoint))
+    elif checkpoint:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    label = f"fold {fold + 1}/{recipe.folds}" if recipe.folds > 1 else ""
+    progress.start(label, (recipe.config.epochs - loop.history.epoch) * recipe.steps(fold))
+    saved_at = time.monotonic()
+    while not loop.finished:
+        loop.run_epoch(progress)
+        if checkpoint and (loop.finished or time.monotonic() - saved_at > CHECKPOINT_EVERY_S):
+            accelerator.save_state(str(checkpoint))
+            saved_at = time.monotonic()
+    networks = loop.best()
+    progress.stop(loop.note())
+    accelerator.free_memory()
+    return Fitted(networks, loop.history)
+
+
+class _Loop:
+    """One fold's networks, optimisers, running averages and history."""
+
+    def __init__(self, recipe: Recipe[Any], fold: int, accelerator: Accelerator) -> None:
+        self.recipe, self.fold, self.accelerator = recipe, fold, accelerator
+        self.config: Config = recipe.config
+        self.history = History()
+        networks = recipe.build(fold)
+        optimizers = recipe.optimizers(networks)
+        self.networks: Networks = {
+            name: accelerator.prepare(network)
+            if name in optimizers
+            else network.to(accelerator.device)
+            for name, network in networks.items()
+        }
+        self.optimizers = {name: accelerator.prepare(o) for name, o in optimizers.items()}
+        self.peaks = {
+            name: [group["lr"] for group in o.param_groups] for name, o in self.optimizers.items()
+        }
+        self.averages = {
+            name: AveragedModel(
+                accelerator.unwrap_model(network), avg_fn=self._mix, use_buffers=True
+            )
+            for name, network in self.networks.items()
+            if self.config.average and name in self.optimizers
+        }
+        accelerator.register_for_checkpointing(self.history, *self.averages.values())
+
+    def _mix(self, average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        # Short memory at the start, or the initial weights would linger in the average.
+        decay = min(self.config.average, (1 + int(count)) / (10 + int(count)))
+        if not average.is_floating_point():
+            return value
+        return average * decay + value * (1 - decay)
+
+    @property
+    def finished(self) -> bool:
+        waited = self.history.epoch - 1 - self.history.best_epoch
+        return self.history.epoch >= self.config.epochs or waited >= self.config.patience
+
+    def run_epoch(self, progress: Progress) -> None:
+        started = time.monotonic()
+        history, steps = self.history, self.recipe.steps(self.fold)
+        totals: dict[str, float] = {}
+        for network in self.networks.values():
+            network.train()
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        batches = self.recipe.batches(self.fold, history.epoch)
+        last = history.validation[-1] if history.validation else None
+        for place, batch in enumerate(islice(batches, rank, None, world)):
+            done = (history.epoch + (place * world) / steps) / self.config.epochs
+            losses = self._step(send_to_device(batch, self.accelerator.device), done)
+            for name, loss in losses.items():
+                totals[name] = totals.get(name, 0.0) + loss
+            progress.advance(sum(losses.values()), last)
+        count = max(1, -(-(steps - rank) // world))
+        for name, total in totals.items():
+            history.losses.setdefault(name, []).append(total / count)
+        self._validate()
+        history.epoch += 1
+        history.seconds += time.monotonic() - started
+
+    def _step(self, batch: Any, done: float) -> dict[str, float]:
+        losses: dict[str, float] = {}
+        multiple = self.recipe.learning_rate(min(done, 1.0))
+        for name, loss in self.recipe.step(self.networks, batch):
+            optimizer = self.optimizers[name]
+            for group, peak in zip(optimizer.param_groups, self.peaks[name], strict=True):
+                group["lr"] = peak * multiple
+            optimizer.zero_grad()
+            self.accelerator.backward(loss)
+            self.accelerator.clip_grad_norm_(
+                [p for group in optimizer.param_groups for p in group["params"]],
+                self.config.clip_norm,
+            )
+            optimizer.step()
+            losses[name] = losses.get(name, 0.0) + loss.detach().item()
+        for name, average in self.averages.items():
+            average.update_parameters(self.accelerator.unwrap_model(self.networks[name]))
+        return losses
+
+    def _validate(self) -> None:
+        candidates = self._candidates()
+        with torch.no_grad():
+            value = float(self.recipe.validate(candidates, self.fold))
+        history = self.history
+        history.validation.append(value)
+        if history.best_epoch < 0 or value < history.validation[history.best_epoch]:
+            history.best_epoch = history.epoch
+            history.best = {
+                name: {key: tensor.cpu().clone() for key, tensor in network.state_dict().items()}
+                for name, network in candidates.items()
+            }
+
+    def _candidates(self) -> Networks:
+        """What would be published now: running averages where they are kept."""
+        networks = {name: self.accelerator.unwrap_model(n) for name, n in self.networks.items()}
+        networks |= {name: average.module for name, average in self.averages.items()}
+        for network in networks.values():
+            network.eval()
+        return networks
+
+    def best(self) -> Networks:
+        networks = {name: copy.deepcopy(n).cpu() for name, n in self._candidates().items()}
+        for name, network in networks.items():
+            network.load_state_dict(self.history.best[name])
+            network.requires_grad_(False).eval()
+        return networks
+
+    def note(self) -> str:
+        history = self.history
+        stopped = "stopped early, " if history.epoch < self.config.epochs else ""
+        value = history.validation[history.best_epoch]
+        best = f"best epoch {history.best_epoch + 1} of {history.epoch}"
+        return f"{stopped}{best}, validation {value:.4f}"

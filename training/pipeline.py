@@ -1,0 +1,125 @@
+"""A training run from data to published bundle, one line a stage. Knows no recipe in particular."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from rich.console import Console
+
+from model_store.manifest import Draft, Graph, Manifest, Parity, Provenance
+from model_store.store import Store
+from training import report
+from training.export import export
+from training.fit import Fitted, fit
+from training.progress import Bar
+from training.recipe import Evaluation, Package, Recipe
+from training.verify import verify
+
+RECORDED = ("modelhub", "torch", "onnx", "onnxscript", "onnxruntime", "accelerate", "numpy")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked for."""
+
+    name: str
+    """The recipe's."""
+    profile: str
+    store: Path
+    publish_as: str
+    data: Path | None = None
+    device: str = "auto"
+    resume: bool = False
+
+
+def run(order: Order, recipe: Recipe[Any], console: Console) -> Manifest | None:
+    """Train, prove, publish. None in all but the main process of a distributed run.
+
+    Raises DataError, ParityError, StoreError; nothing is published then.
+    """
+    store = Store(order.store)
+    bar = Bar(order.publish_as, console)
+    recipe.load(order.data)
+    work = _work_folder(order, recipe)
+    fitted = [
+        fit(recipe, fold, device=order.device, progress=bar, checkpoint=work / f"fold-{fold}",
+            resume=order.resume)
+        for fold in range(recipe.folds)
+    ]  # fmt: skip
+    if not PartialState().is_main_process:
+        return None
+    scores = recipe.evaluate([fold.networks for fold in fitted])
+    with store.stage(order.publish_as) as folder:
+        package = recipe.package(fitted[-1].networks, folder)
+        graphs = {name: export(name, graph, folder) for name, graph in package.graphs.items()}
+        parity = verify(package, graphs, folder)
+        draft = _draft(order, recipe, package, graphs, parity, scores, fitted)
+        report.write(folder, order.publish_as, draft, [f.history for f in fitted], scores)
+        manifest = store.publish(order.publish_as, folder, draft)
+    shutil.rmtree(work, ignore_errors=True)
+    _announce(manifest, console)
+    return manifest
+
+
+def _work_folder(order: Order, recipe: Recipe[Any]) -> Path:
+    """Checkpoints of one recipe, name, config and data; another config never resumes from them."""
+    facts = [order.name, recipe.config.model_dump(mode="json"), str(order.data)]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    return order.store / ".training" / f"{order.publish_as}-{digest}"
+
+
+def _draft(
+    order: Order,
+    recipe: Recipe[Any],
+    package: Package,
+    graphs: dict[str, Graph],
+    parity: dict[str, Parity],
+    scores: Evaluation,
+    fitted: Sequence[Fitted],
+) -> Draft:
+    return Draft(
+        family=recipe.family,
+        category=recipe.category,
+        task=recipe.task,
+        description=recipe.description,
+        license=recipe.license,
+        graphs=graphs,
+        verbs=package.verbs,
+        metrics=scores.metrics,
+        baselines=scores.baselines,
+        evaluation=scores.description,
+        parity=parity,
+        provenance=Provenance(
+            recipe=order.name,
+            profile=order.profile,
+            config=recipe.config.model_dump(mode="json"),
+            seed=recipe.config.seed,
+            data=recipe.data_source,
+            data_license=recipe.data_license,
+            train_seconds=round(sum(fold.history.seconds for fold in fitted), 1),
+            packages={package: version(package) for package in RECORDED},
+        ),
+    )
+
+
+def _announce(manifest: Manifest, console: Console) -> None:
+    """One line: what was published, its headline score, the baselines beside it."""
+    metric, value = next(iter(manifest.metrics.items()))
+    beside = ", ".join(
+        f"{name.replace('_', ' ')} {values[metric]:.4g}"
+        for name, values in manifest.baselines.items()
+        if metric in values
+    )
+    console.print(
+        f"published {manifest.name}@{manifest.version}: {metric.replace('_', ' ')} {value:.4g}"
+        + (f" (baselines: {beside})" if beside else ""),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
