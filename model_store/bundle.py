@@ -20,6 +20,8 @@ class Bundle:
     @classmethod
     def open(cls, folder: Path) -> "Bundle":
         """Read the manifest only. Raises BadManifest."""
+        if (folder / MANIFEST_FILE).resolve().parent != folder.resolve():
+            raise BadManifest(f"{MANIFEST_FILE} points outside its bundle")
         try:
             text = (folder / MANIFEST_FILE).read_bytes()
         except OSError as error:

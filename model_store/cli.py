@@ -20,13 +20,14 @@ from model_store.store import Store
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0 done, 1 found something wrong, 2 asked wrongly."""
-    parser, absent = _parser()
+    parser = _parser()
     arguments = parser.parse_args(argv)
     if "run" not in arguments:
         parser.print_help()
         return 2
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not while Python shuts down
     except StoreError as error:
         print(f"modelhub: {error}", file=sys.stderr)
         return 2
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="modelhub", description="Train, keep and serve models.")
     parser.add_argument("--version", action="version", version=f"modelhub {version('modelhub')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -50,7 +51,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
             absent.append(f"{point.name} needs {error.name}")
     if absent:
         parser.epilog = f"Not installed: {'; '.join(absent)} (pip install 'modelhub[serve,train]')."
-    return parser, absent
+    return parser
 
 
 def store_option(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +88,7 @@ def _add_store_commands(commands: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     store = Store(arguments.store)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in store.names():
         try:
             manifest = store.open(name).manifest
@@ -119,10 +120,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     lines = [("NAME", "VERSION", "FAMILY", "TASK", "VERBS", "SCORE", "SIZE")]
-    for row in rows:
-        if "error" in row:
-            lines.append((row["name"], "?", "", "", "", f"cannot be read: {row['error']}", ""))
-            continue
+    for row in (row for row in rows if "error" not in row):
         metric, value = next(iter(row["metrics"].items()), ("", 0.0))
         score = f"{metric} {value:.4g}" if metric else ""
         size = f"{row['size_bytes'] / 1e6:.1f} MB"
@@ -134,6 +132,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         )
+    for row in (row for row in rows if "error" in row):
+        print(f"{row['name']}  cannot be read: {row['error']}")
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -153,9 +153,9 @@ def _show(arguments: argparse.Namespace) -> int:
     print(manifest.description)
     for key in ("versions", "aliases", "folder"):
         print(f"{key:<12}{body[key]}")
-    for name, verb in manifest.verbs.items():
+    for does, verb in manifest.verbs.items():
         graph = manifest.graphs[verb.graph]
-        print(f"{name:<12}{verb.input.kind} → {verb.answer.kind}  ({graph.file})")
+        print(f"{does:<12}{verb.input.kind} → {verb.answer.kind}  ({graph.file})")
     for metric, value in manifest.metrics.items():
         beside = [f"{k} {v[metric]:.4g}" for k, v in manifest.baselines.items() if metric in v]
         print(
@@ -214,7 +214,6 @@ def _alias(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"name": name, "aliases": aliases}))
     else:
-        print(
-            f"{name}: {', '.join(f'{key} → {value}' for key, value in aliases.items()) or 'no aliases'}"
-        )
+        words = ", ".join(f"{key} → {value}" for key, value in aliases.items())
+        print(f"{name}: {words or 'no aliases'}")
     return 0

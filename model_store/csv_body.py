@@ -2,12 +2,17 @@
 
 import csv
 import io
+from collections.abc import Collection
 
 from model_store.errors import ItemMismatch
+from model_store.spec import show_names
 
 
-def read_csv(body: bytes) -> tuple[list[str], list[list[object]]]:
-    """Raises ItemMismatch where the body is not UTF-8, has no rows, or has ragged ones."""
+def read_csv(body: bytes, texts: Collection[str] = ()) -> tuple[list[str], list[list[object]]]:
+    """Cells under the names in ``texts`` stay text, whatever they look like.
+
+    Raises ItemMismatch where the body is not UTF-8, has no rows, or has ragged ones.
+    """
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -20,13 +25,15 @@ def read_csv(body: bytes) -> tuple[list[str], list[list[object]]]:
         raise ItemMismatch(f"expected a header and at least one row; got {len(lines)} lines")
     header = [name.strip() for name in lines[0]]
     if len(set(header)) != len(header):
-        raise ItemMismatch(f"expected a header of distinct names; got {header}")
+        raise ItemMismatch(f"expected a header of distinct names; got {show_names(header)}")
     for place, line in enumerate(lines[1:], start=2):
         if len(line) != len(header):
             raise ItemMismatch(
                 f"expected {len(header)} cells in each row; got {len(line)} in row {place}"
             )
-    return header, [[_cell(cell) for cell in line] for line in lines[1:]]
+    readers = [str if name in texts else _cell for name in header]
+    rows = [[read(cell) for read, cell in zip(readers, line, strict=True)] for line in lines[1:]]
+    return header, rows
 
 
 def _cell(text: str) -> object:

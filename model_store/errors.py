@@ -39,7 +39,11 @@ class VersionInUse(StoreError):
 
 
 class ItemError(Exception):
-    """Root of the errors about one item. ``field`` says which part of the item is at fault."""
+    """Root of the errors about one item. ``field`` says which part of the item is at fault;
+    whoever holds several items sets ``index`` to the place of this one.
+    """
+
+    index: int | None = None
 
     def __init__(self, detail: str, *, field: str = "") -> None:
         super().__init__(f"{field}: {detail}" if field else detail)

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, JsonValue, ValidationError, model_validator
 
 from model_store.answers import AnswerSpec
 from model_store.errors import BadManifest, ItemMismatch
 from model_store.inputs import InputSpec
-from model_store.spec import Parameters, Spec, read_parameters
+from model_store.spec import Spec, read_parameters, show_names
 
 Family = Literal["cnn", "rnn", "transformer", "gan", "autoencoder", "classical", "other"]
 Category = Literal["vision", "text", "audio", "series", "tabular", "control", "other"]
@@ -40,7 +40,7 @@ class Batching(Spec):
     """
 
     max_rows: int = Field(default=64, ge=1)
-    pad: dict[str, tuple[int, ...]] = {}
+    pad: dict[str, tuple[int, ...]] = Field(default={})
 
 
 class Graph(Spec):
@@ -62,14 +62,16 @@ class Verb(Spec):
     answer: AnswerSpec
     example: JsonValue
 
-    def read_parameters(self, raw: Mapping[str, object]) -> tuple[Parameters, Parameters]:
-        """Split and check a request's parameters. Raises ItemMismatch."""
+    def read_parameters(self, raw: Mapping[str, object]) -> tuple[Any, Any]:
+        """A request's parameters, split into the input's and the answer's own class and checked.
+        Raises ItemMismatch.
+        """
         for_input, for_answer = self.input.parameters, self.answer.parameters
         known = {*for_input.model_fields, *for_answer.model_fields}
         unknown = sorted(set(raw) - known)
         if unknown:
             allowed = f"one of {sorted(known)}" if known else "no parameters"
-            raise ItemMismatch(f"expected {allowed}; got {unknown}", field="parameters")
+            raise ItemMismatch(f"expected {allowed}; got {show_names(unknown)}", field="parameters")
         parts = [
             {key: value for key, value in raw.items() if key in kind.model_fields}
             for kind in (for_input, for_answer)
@@ -120,8 +122,8 @@ class Draft(Spec):
     license: str
     graphs: dict[str, Graph] = Field(min_length=1)
     verbs: dict[VerbName, Verb] = Field(min_length=1)
-    metrics: dict[str, float]
-    baselines: dict[str, dict[str, float]] = {}
+    metrics: dict[str, FiniteFloat]
+    baselines: dict[str, dict[str, FiniteFloat]] = Field(default={})
     evaluation: str
     parity: dict[str, Parity]
     provenance: Provenance
@@ -166,23 +168,22 @@ class Manifest(Draft):
 
     def to_json(self) -> bytes:
         """The file's text. ``digest`` covers all the rest, so a changed byte is seen here too."""
-        body = self.model_dump(mode="json")
-        return json.dumps({**body, "digest": _digest(body)}, indent=1).encode()
+        return _sealed(self.model_dump(mode="json"))
 
     @classmethod
     def from_json(cls, text: bytes) -> "Manifest":
         """Raises BadManifest."""
         try:
             body: dict[str, Any] = json.loads(text)
-            digest = body.pop("digest")
-        except (ValueError, AttributeError, KeyError) as error:
+            body.pop("digest")
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise BadManifest(f"manifest.json is not a manifest: {error!r}") from None
         if body.get("schema_version") != 1:
             raise BadManifest(
                 f"manifest.json has schema_version {body.get('schema_version')!r};"
                 " this modelhub reads 1"
             )
-        if digest != _digest(body):
+        if text != _sealed(body):
             raise BadManifest("manifest.json was changed after it was published (digest differs)")
         try:
             return cls.model_validate(body)
@@ -192,6 +193,7 @@ class Manifest(Draft):
             raise BadManifest(f"manifest.json: {path}: {first['msg']}") from None
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def _sealed(body: Mapping[str, Any]) -> bytes:
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(canonical).hexdigest()
+    digest = hashlib.sha256(canonical).hexdigest()
+    return json.dumps({**body, "digest": digest}, indent=1).encode()

@@ -4,7 +4,7 @@ Knows no kind in particular: each lives in its own file under ``inputs/`` or ``a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
@@ -14,6 +14,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model_store.errors import ItemMismatch
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+"""Graphs compute in float32; a larger number would reach them as infinity."""
 
 Array: TypeAlias = npt.NDArray[Any]
 Tensors: TypeAlias = dict[str, Array]
@@ -84,7 +87,7 @@ def read_parameters(kind: type[P], raw: Mapping[str, object], where: str) -> P:
         return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = ".".join([where, *(str(part) for part in first["loc"])])
+        path = ".".join([where, *(str(part)[:40] for part in first["loc"])])
         got = (
             ""
             if first["type"] in {"missing", "extra_forbidden"}
@@ -99,18 +102,30 @@ def show(value: object, limit: int = 60) -> str:
         return f"{len(value)} bytes"
     if isinstance(value, (list, dict)):
         return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
-    text = repr(value) if not isinstance(value, str) or len(value) <= limit else repr(value[:limit])
+    text = repr(value[: limit + 1] if isinstance(value, str) else value)
     return text if len(text) <= limit + 2 else text[:limit] + "…"
 
 
+def show_names(names: Iterable[object], limit: int = 20) -> str:
+    """Keys or columns that came, as short."""
+    found = list(names)
+    more = f" and {len(found) - limit} more" if len(found) > limit else ""
+    return f"[{', '.join(show(name, 40) for name in found[:limit])}]{more}"
+
+
 def numbers(value: object, *, field: str) -> npt.NDArray[np.float64]:
-    """Nested lists of numbers as an array. Raises ItemMismatch for strings, gaps, NaN, infinity."""
+    """Nested lists of numbers as an array. Raises ItemMismatch for strings, gaps, NaN, infinity,
+    and what float32 can't hold.
+    """
     try:
         array = np.asarray(value)
     except ValueError:
         raise ItemMismatch("expected rows of equal length; got ragged rows", field=field) from None
     if array.dtype.kind not in "iuf":
         raise ItemMismatch(f"expected numbers; got {show(value)}", field=field)
-    if not np.isfinite(array).all():
-        raise ItemMismatch("expected finite numbers; got NaN or infinity", field=field)
-    return array.astype(np.float64)
+    array = array.astype(np.float64)
+    if not (np.abs(array) <= FLOAT32_MAX).all():
+        raise ItemMismatch(
+            "expected finite 32-bit numbers; got NaN, infinity or a larger one", field=field
+        )
+    return array

@@ -1,8 +1,9 @@
 """The store: ``<root>/<name>/<version>/``. Versions appear by one rename and never change.
 
 Safe for many writers and readers at once, on one machine or on a shared folder: a version is staged
-beside its place, synced, and renamed there; whoever loses the race for a number takes the next.
-Names with a leading dot are the store's own and invisible to readers.
+beside its place, synced, and renamed there. Writers of one model take turns for that last moment,
+so a number is given out once; readers never wait. Names with a leading dot are the store's own and
+invisible to readers.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from model_store.bundle import MANIFEST_FILE, Bundle, entry_of
-from model_store.errors import BadName, NotFound, StoreError, VersionInUse
+from model_store.errors import BadName, CorruptBundle, NotFound, StoreError, VersionInUse
 from model_store.manifest import Draft, Manifest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -63,18 +64,19 @@ class Store:
         folder = self.root / check_name(name)
         if not folder.is_dir():
             return []
-        return sorted(int(v.name) for v in folder.iterdir() if VERSION.fullmatch(v.name))
+        found = (v for v in folder.iterdir() if VERSION.fullmatch(v.name) and v.is_dir())
+        return sorted(int(v.name) for v in found)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Alias → version. Raises StoreError where the file is damaged."""
         path = self.root / check_name(name) / ALIASES_FILE
         try:
             aliases = json.loads(path.read_bytes())
+            return {str(alias): int(version) for alias, version in aliases.items()}
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise StoreError(f"{name}/{ALIASES_FILE} is damaged: {error}") from None
-        return {str(alias): int(version) for alias, version in aliases.items()}
 
     def resolve(self, ref: str) -> tuple[str, int]:
         """REF → name and version: alias ``stable`` if set, else the newest. Raises NotFound."""
@@ -115,15 +117,18 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, name: str, staged: Path, draft: Draft) -> Manifest:
-        """Make a staged folder the next version, by one rename."""
-        parent = self.root / check_name(name)
-        files = sorted(path for path in staged.rglob("*") if path.is_file())
-        entries = {path.relative_to(staged).as_posix(): entry_of(path) for path in files}
-        entries.pop(MANIFEST_FILE, None)
-        for path in files:
+        """Make a staged folder the next version, by one rename. Raises CorruptBundle."""
+        check_name(name)
+        entries = {}
+        for path in sorted(staged.rglob("*")):
+            if path.is_symlink():
+                raise CorruptBundle(f"{path.name} is a link; a bundle holds its own files")
+            if path.is_file():
+                entries[path.relative_to(staged).as_posix()] = entry_of(path)
             _sync(path)
-        version = self._next_version(parent)
-        while True:
+        entries.pop(MANIFEST_FILE, None)
+        with self._writing(name) as parent:
+            version = self._next_version(parent)
             manifest = Manifest(
                 **draft.model_dump(), name=name, version=version, created=int(time.time()),
                 files=entries,
@@ -132,32 +137,30 @@ class Store:
             path.write_bytes(manifest.to_json())
             _sync(path)
             _sync(staged)
-            try:
-                staged.rename(parent / str(version))
-            except OSError:
-                if not (parent / str(version)).exists():
-                    raise
-                version += 1  # another writer took the number
-                continue
+            staged.rename(parent / str(version))
             _sync(parent)
-            return manifest
+        _sync(self.root)
+        return manifest
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version. Raises NotFound, BadName."""
         check_name(alias, "alias")
-        if VERSION.fullmatch(alias):
+        if alias.isdecimal():
             raise BadName(f"alias {alias!r}: a whole number is a version, not an alias")
-        self.resolve(f"{name}@{version}")
-        with self._aliases_for_writing(name) as aliases:
-            aliases[alias] = version
+        self.resolve(f"{name}@{version}")  # of a name never published there is no folder to lock
+        with self._writing(name) as parent:
+            self.resolve(f"{name}@{version}")
+            self._write_aliases(parent, {**self.aliases(name), alias: version})
 
     def drop_alias(self, name: str, alias: str) -> None:
         """Raises NotFound."""
         if not self.versions(name):
             raise NotFound(f"no model {name!r} in the store")
-        with self._aliases_for_writing(name) as aliases:
+        with self._writing(name) as parent:
+            aliases = self.aliases(name)
             if aliases.pop(alias, None) is None:
                 raise NotFound(f"{name} has no alias {alias!r}; it has {sorted(aliases)}")
+            self._write_aliases(parent, aliases)
 
     def remove(self, ref: str) -> list[int]:
         """Remove one version (``name@7``) or, for a bare name, all. Returns what was removed.
@@ -166,37 +169,40 @@ class Store:
         VersionInUse.
         """
         name, selector = split_ref(ref)
-        versions = [self.resolve(ref)[1]] if selector else self.versions(name)
-        if not versions:
+        if not self.versions(name):
             raise NotFound(f"no model {name!r} in the store")
-        aliases = self.aliases(name)
-        held = [alias for alias, version in aliases.items() if version in versions]
-        if selector and held:
-            raise VersionInUse(f"{ref} is {', '.join(held)}; move or drop the alias first")
-        parent = self.root / name
-        if held:
-            (parent / ALIASES_FILE).unlink()
-        for version in versions:
-            (parent / f".removed-{version}").touch()
+        with self._writing(name) as parent:
+            versions = [self.resolve(ref)[1]] if selector else self.versions(name)
+            if selector:
+                held = [alias for alias, number in self.aliases(name).items() if number in versions]
+                if held:
+                    raise VersionInUse(f"{ref} is {', '.join(held)}; move or drop the alias first")
+            else:
+                (parent / ALIASES_FILE).unlink(missing_ok=True)
             grave = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
-            (parent / str(version)).rename(grave / str(version))
-            shutil.rmtree(grave)
+            for version in versions:
+                (parent / f".removed-{version}").touch()
+                (parent / str(version)).rename(grave / str(version))
+        shutil.rmtree(grave)
         return versions
 
     # --- inside --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _aliases_for_writing(self, name: str) -> Iterator[dict[str, int]]:
+    def _writing(self, name: str) -> Iterator[Path]:
+        """One writer at a time. The kernel frees the lock of one that was killed."""
         parent = self.root / name
-        with (parent / ".aliases.lock").open("w") as lock:
+        with (parent / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            aliases = self.aliases(name)
-            yield aliases
-            fresh = parent / f".aliases-{os.getpid()}"
-            fresh.write_text(json.dumps(aliases, indent=1, sort_keys=True))
-            _sync(fresh)
-            fresh.replace(parent / ALIASES_FILE)
-            _sync(parent)
+            yield parent
+
+    @staticmethod
+    def _write_aliases(parent: Path, aliases: dict[str, int]) -> None:
+        fresh = parent / ".aliases"
+        fresh.write_text(json.dumps(aliases, indent=1, sort_keys=True))
+        _sync(fresh)
+        fresh.replace(parent / ALIASES_FILE)
+        _sync(parent)
 
     @staticmethod
     def _next_version(parent: Path) -> int:

@@ -4,15 +4,14 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from torch import Tensor
 
-from model_store.manifest import Graph
-from model_store.manifest import Tensor as TensorSpec
+from model_store.manifest import Graph, Tensor
 from training.recipe import GraphExport
 
 ROW_AXIS = "batch"
@@ -23,13 +22,13 @@ EXAMPLE_ROWS = 3  # more than one: an axis of length 1 would be taken for a cons
 def export(name: str, graph: GraphExport, folder: Path) -> Graph:
     """Write ``<name>.onnx`` into ``folder``."""
     sample = graph.sample(EXAMPLE_ROWS)
-    names: dict[tuple[str, int], str] = {}
     shapes: list[dict[int, Any]] = []
     dims: dict[str, Any] = {}
     for key in sample:
         axes = {0: ROW_AXIS, **graph.axes.get(key, {})}
-        names |= {(key, axis): label for axis, label in axes.items()}
-        shapes.append({axis: dims.setdefault(l, torch.export.Dim(l)) for axis, l in axes.items()})
+        shapes.append(
+            {axis: dims.setdefault(label, torch.export.Dim(label)) for axis, label in axes.items()}
+        )
     path = folder / f"{name}.onnx"
     with _quiet():
         torch.onnx.export(
@@ -54,15 +53,15 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
     )
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def _spec(value: onnx.ValueInfoProto) -> Tensor:
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    return TensorSpec.model_validate({"name": value.name, "dtype": dtype, "shape": shape})
+    return Tensor.model_validate({"name": value.name, "dtype": dtype, "shape": shape})
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """The exporter prints its progress and warns of its own internals; errors still rise."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -75,6 +74,3 @@ def _quiet() -> Any:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-__all__ = ["ROW_AXIS", "Tensor", "export"]

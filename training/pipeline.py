@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from rich.console import Console
 
@@ -45,6 +46,7 @@ def run(order: Order, recipe: Recipe[Any], console: Console) -> Manifest | None:
     """
     store = Store(order.store)
     bar = Bar(order.publish_as, console)
+    torch.set_num_threads(recipe.config.threads)
     recipe.load(order.data)
     work = _work_folder(order, recipe)
     fitted = [

@@ -29,11 +29,11 @@ Networks: TypeAlias = dict[str, nn.Module]
 
 
 class Config(BaseModel):
-    """A recipe's settings. Each field is a flag of ``modelhub train``; its description, the help."""
+    """A recipe's settings. Each field is a flag of ``modelhub train``, its description the help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(default=0, ge=0, description="same seed, same model (on CPU)")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same model (on CPU)")
     epochs: int = Field(ge=1, description="passes over the training data at most")
     batch_size: int = Field(default=64, ge=1, description="rows a step")
     learning_rate: float = Field(gt=0, description="peak learning rate")
@@ -41,6 +41,11 @@ class Config(BaseModel):
     clip_norm: float = Field(default=1.0, gt=0, description="gradient norm above which it is cut")
     average: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the running average of weights; 0 is off"
+    )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="CPU threads; sums are ordered by them, so they are in the seed",
     )
     patience: int = Field(
         default=10, ge=1, description="epochs without a better validation loss before it stops"

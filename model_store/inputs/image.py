@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from model_store.errors import ItemMismatch, ItemTooLarge
-from model_store.spec import Encoded, Encoder, InputKind, numbers, show
+from model_store.spec import Encoded, Encoder, InputKind, numbers, show, show_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,7 +128,7 @@ def _bytes(item: object) -> bytes | None:
         return item
     if isinstance(item, dict):
         if set(item) != {"b64"} or not isinstance(item["b64"], str):
-            raise ItemMismatch(f"{WANTED}; got keys {sorted(map(str, item))}")
+            raise ItemMismatch(f"{WANTED}; got keys {show_names(item)}")
         return _base64(item["b64"], "b64")
     if isinstance(item, str):
         head, comma, body = item.partition(",")

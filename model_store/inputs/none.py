@@ -12,7 +12,16 @@ import numpy as np
 from pydantic import Field
 
 from model_store.errors import ItemMismatch
-from model_store.spec import Array, Encoded, Encoder, InputKind, Parameters, read_parameters, show
+from model_store.spec import (
+    Array,
+    Encoded,
+    Encoder,
+    InputKind,
+    Parameters,
+    read_parameters,
+    show,
+    show_names,
+)
 
 MAX_SEED = 2**63 - 1
 
@@ -27,7 +36,7 @@ class NoneParameters(Parameters):
 
 
 class NoneInput(InputKind):
-    """Standard normal noise ``[n, noise_size]`` and, for conditional models, labels int64 ``[n]``."""
+    """Standard normal noise ``[n, noise_size]``; labels int64 ``[n]`` for conditional models."""
 
     parameters: ClassVar[type[Parameters]] = NoneParameters
 
@@ -82,6 +91,6 @@ class NoneInput(InputKind):
             return int(np.random.default_rng([seed, 1]).integers(len(self.labels)))
         if label not in self.labels:
             raise ItemMismatch(
-                f"expected one of {list(self.labels)}; got {show(label)}", field="label"
+                f"expected one of {show_names(self.labels)}; got {show(label)}", field="label"
             )
         return self.labels.index(label)

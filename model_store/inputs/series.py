@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from model_store.errors import ItemMismatch, ItemTooLarge
 from model_store.csv_body import read_csv
-from model_store.spec import Array, Encoded, Encoder, InputKind, numbers, show
+from model_store.errors import ItemMismatch, ItemTooLarge
+from model_store.spec import Array, Encoded, Encoder, InputKind, numbers, show, show_names
 
 
 class SeriesInput(InputKind):
-    """The recent past of one or more columns. Of a longer series the last ``length`` steps count."""
+    """The recent past of one or more columns; of a longer one, the last ``length`` steps."""
 
     media_types: ClassVar[tuple[str, ...]] = ("text/csv",)
 
@@ -48,21 +48,24 @@ class SeriesInput(InputKind):
 
     def _steps(self, item: object) -> Array:
         """float64 ``[steps, features]``."""
-        names = list(self.columns)
+        wanted = show_names(self.columns)
         if isinstance(item, dict):
-            if set(item) != set(names):
-                raise ItemMismatch(f"expected columns {names}; got {sorted(map(str, item))}")
-            columns = [numbers(item[name], field=name) for name in names]
+            if set(item) != set(self.columns):
+                raise ItemMismatch(f"expected columns {wanted}; got {show_names(item)}")
+            columns = [numbers(item[name], field=name) for name in self.columns]
             if any(column.ndim != 1 or len(column) != len(columns[0]) for column in columns):
-                raise ItemMismatch(f"expected {names} as lists of numbers of equal length")
+                raise ItemMismatch(f"expected {wanted} as lists of numbers of equal length")
             return np.stack(columns, axis=1)
         if not isinstance(item, list):
-            raise ItemMismatch(f"expected rows of {names} or one list per column; got {show(item)}")
-        steps = numbers(item, field="series")
-        if steps.ndim == 1 and len(names) == 1:
-            steps = steps[:, None]
-        if steps.ndim != 2 or steps.shape[1] != len(names):
             raise ItemMismatch(
-                f"expected time × {len(names)} ({', '.join(names)}); got shape {list(steps.shape)}"
+                f"expected rows of {wanted} or one list per column; got {show(item)}"
+            )
+        steps = numbers(item, field="series")
+        if steps.ndim == 1 and len(self.columns) == 1:
+            steps = steps[:, None]
+        if steps.ndim != 2 or steps.shape[1] != len(self.columns):
+            raise ItemMismatch(
+                f"expected time × {len(self.columns)} {wanted}; got shape {list(steps.shape)}",
+                field="series",
             )
         return steps

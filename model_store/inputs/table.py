@@ -1,4 +1,7 @@
-"""Table items: one row of named cells → float32 ``[1, columns]``. A category is its place in its list."""
+"""Table items: one row of named cells → float32 ``[1, columns]``.
+
+A category is its place in its list.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +12,7 @@ from pydantic import Field
 
 from model_store.csv_body import read_csv
 from model_store.errors import ItemMismatch
-from model_store.spec import Encoded, Encoder, InputKind, Spec, show
+from model_store.spec import FLOAT32_MAX, Encoded, Encoder, InputKind, Spec, show, show_names
 
 
 class Column(Spec):
@@ -23,14 +26,16 @@ class Column(Spec):
         if self.categories is not None:
             if not isinstance(value, str) or value not in self.categories:
                 raise ItemMismatch(
-                    f"expected one of {list(self.categories)[:20]}; got {show(value)}",
+                    f"expected one of {show_names(self.categories)}; got {show(value)}",
                     field=self.name,
                 )
             return float(self.categories.index(value))
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ItemMismatch(f"expected a number; got {show(value)}", field=self.name)
-        if not abs(value) <= np.finfo(np.float32).max:
-            raise ItemMismatch(f"expected a finite number; got {show(value)}", field=self.name)
+        if not abs(value) <= FLOAT32_MAX:
+            raise ItemMismatch(
+                f"expected a finite 32-bit number; got {show(value)}", field=self.name
+            )
         return float(value)
 
 
@@ -50,7 +55,8 @@ class TableInput(InputKind):
     def items(self, body: bytes, media_type: str) -> list[object]:
         """A CSV with a header: each row is an item."""
         del media_type
-        header, rows = read_csv(body)
+        texts = {column.name for column in self.columns if column.categories is not None}
+        header, rows = read_csv(body, texts)
         return [dict(zip(header, row, strict=True)) for row in rows]
 
     def encoder(self, folder: Path) -> Encoder:
@@ -72,11 +78,14 @@ class TableInput(InputKind):
             unknown = sorted(str(name) for name in item if name not in self.names)
             if missing or unknown:
                 raise ItemMismatch(
-                    f"expected columns {self.names}; missing {missing}, unknown {unknown}"
+                    f"expected columns {show_names(self.names)};"
+                    f" missing {show_names(missing)}, unknown {show_names(unknown)}"
                 )
             return [item[name] for name in self.names]
         if not isinstance(item, list):
-            raise ItemMismatch(f"expected a mapping or list of {self.names}; got {show(item)}")
+            raise ItemMismatch(
+                f"expected a mapping or list of {show_names(self.names)}; got {show(item)}"
+            )
         if len(item) != len(self.columns):
             raise ItemMismatch(f"expected {len(self.columns)} cells; got {len(item)}")
         return item

@@ -79,15 +79,20 @@ class CnnDigits(Recipe[DigitsConfig]):
         yield "classifier", F.cross_entropy(networks["classifier"](batch[0])[0], batch[1])
 
     def validate(self, networks: Networks, fold: int) -> float:
-        return float(F.cross_entropy(networks["classifier"](self.X[3600:4000])[0], self.y[3600:4000]))
+        return float(
+            F.cross_entropy(networks["classifier"](self.X[3600:4000])[0], self.y[3600:4000])
+        )
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
         guess = fitted[-1]["classifier"](self.X[4000:])[0].argmax(1)
-        return Evaluation({"accuracy": float((guess == self.y[4000:]).float().mean())}, {}, "held out 1,000")
+        return Evaluation(
+            {"accuracy": float((guess == self.y[4000:]).float().mean())}, {}, "held out 1,000"
+        )
 
     def package(self, networks: Networks, folder: Path) -> Package:
         graph = GraphExport(
-            Served(networks["classifier"]), lambda rows: {"image": self.X[4000 : 4000 + rows]},
+            Served(networks["classifier"]),
+            lambda rows: {"image": self.X[4000 : 4000 + rows]},
             ["probabilities", "embedding"],
         )
         image = ImageInput(height=28, width=28, channels=1, background="black")
@@ -95,7 +100,9 @@ class CnnDigits(Recipe[DigitsConfig]):
         return Package(
             {MAIN_GRAPH: graph},
             {
-                "predict": Verb(input=image, answer=ClassesAnswer(labels=tuple("0123456789")), example=example),
+                "predict": Verb(
+                    input=image, answer=ClassesAnswer(labels=tuple("0123456789")), example=example
+                ),
                 "embed": Verb(input=image, answer=VectorAnswer(size=64), example=example),
             },
         )

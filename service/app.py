@@ -1,0 +1,138 @@
+"""The app as a function of its settings, and the one table from errors to statuses."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from model_store import errors as store
+from service import errors as service
+from service.edge import Edge
+from service.hub import ModelHub
+from service.protocols import native, ops
+from service.settings import Settings
+from service.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = "1"
+
+STATUS: dict[type[Exception], tuple[int, str]] = {
+    service.BadBody: (400, "The body cannot be read"),
+    service.NoKey: (401, "No valid key"),
+    service.WrongScope: (403, "The key may not do this"),
+    store.NotFound: (404, "Not found"),
+    store.BadName: (404, "Not found"),
+    service.NoSuchVerb: (409, "The model has no such verb"),
+    store.VersionInUse: (409, "The version is in use"),
+    service.BodyTooLarge: (413, "Over the limit"),
+    store.ItemTooLarge: (413, "Over the limit"),
+    service.UnreadableMedia: (415, "Unreadable media type"),
+    store.ItemMismatch: (422, "Not this model's input"),
+    service.NotReady: (503, "Not ready"),
+    service.Overloaded: (503, "Overloaded"),
+    service.DeadlinePassed: (504, "The deadline passed"),
+    service.ModelFault: (500, "The model failed"),
+    store.StoreError: (500, "The store failed"),
+}
+"""The error table. A class not listed has its nearest listed ancestor's row; none at all is 500."""
+
+
+def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
+    """An app over one hub. Loading begins with its lifespan; nothing happens before."""
+    telemetry = hub.telemetry if hub else Telemetry()
+    hub = hub or ModelHub(settings, telemetry)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        # Beside the server, so that probes are answered while models load.
+        loading = asyncio.create_task(hub.start())
+        loading.add_done_callback(_log_failure)
+        yield
+        loading.cancel()
+        await hub.close()
+
+    app = FastAPI(
+        title="modelhub",
+        version=version("modelhub"),
+        summary="One hub that trains, keeps and serves every family of deep-learning model.",
+        lifespan=lifespan,
+    )
+    app.state.hub = hub
+    app.include_router(native.router(hub))
+    app.include_router(ops.router(hub, telemetry))
+    for kind in (service.ServiceError, store.StoreError, store.ItemError, HTTPException,
+                 RequestValidationError):  # fmt: skip
+        app.add_exception_handler(kind, _handle)
+    app.openapi = lambda: _openapi(app, hub)  # type: ignore[method-assign]
+    app.add_middleware(
+        Edge,
+        settings=settings,
+        telemetry=telemetry,
+        open_paths=ops.OPEN,
+        encode_error=encode_error,
+    )
+    return app
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception():
+        log.critical("the hub cannot start", exc_info=task.exception())
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    response = encode_error(error)
+    if response.status_code == 500:
+        fields = {"request_id": request.scope["modelhub"]["request_id"]}
+        log.error("request failed", exc_info=error, extra={"fields": fields})
+    return response
+
+
+def encode_error(error: Exception) -> Response:
+    """Any exception as a response. What is not ours to show stays in the log."""
+    if isinstance(error, HTTPException):
+        detail = f"{error.detail}; /docs lists what there is"
+        return native.encode_error(
+            error.status_code, str(error.detail), detail, headers=error.headers
+        )
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        detail = f"{place}: {first['msg']}; got {str(first.get('input'))[:60]!r}"
+        return native.encode_error(422, "Not a valid query", detail)
+    status, title = _row(error)
+    index = getattr(error, "index", None)
+    detail = str(error)
+    if isinstance(error, service.ModelFault):
+        index = error.row
+    elif status == 500:
+        detail = "an error on our side; the log has it under this X-Request-Id"
+    if index is not None:
+        detail = f"inputs[{index}]: {detail}"
+    headers = {503: {"Retry-After": RETRY_AFTER_S}, 401: {"WWW-Authenticate": "Bearer"}}.get(status)
+    return native.encode_error(status, title, detail, index=index, headers=headers)
+
+
+def _row(error: Exception) -> tuple[int, str]:
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    return 500, "Internal error"
+
+
+def _openapi(app: FastAPI, hub: ModelHub) -> dict[str, Any]:
+    """Made anew at each call: the examples are those of the models that are loaded now."""
+    schema = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, routes=app.routes
+    )
+    native.document(schema, hub)
+    return schema

@@ -1,0 +1,120 @@
+"""``modelhub serve``: settings from flags and environment, then uvicorn until a signal."""
+
+import argparse
+import asyncio
+import importlib.util
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+NEEDED = ("fastapi", "uvicorn", "onnxruntime", "orjson", "pydantic_settings")
+SHOWN = ("store", "host", "port", "device", "threads", "log_format", "log_level")
+"""Settings with a flag of their own; all of them can be set by environment."""
+
+
+def add_commands(commands: Any) -> None:
+    """Mount this package's commands. Raises ModuleNotFoundError where a library is missing."""
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    words = "Serve the models of a store over HTTP."
+    serve = commands.add_parser("serve", help=words, description=words)
+    serve.add_argument("--store", type=Path, metavar="DIR", help="the folder of models")
+    serve.add_argument("--host", metavar="H", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, metavar="P", help="port to listen on (default: 8000)")
+    serve.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where graphs run")
+    serve.add_argument("--threads", type=int, metavar="N", help="compute threads (0: CPU quota)")
+    serve.add_argument("--log-format", choices=["json", "text"], help="how log lines look")
+    serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+    serve.epilog = "Every setting can also be given as MODELHUB_NAME in the environment."
+    serve.set_defaults(run=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from pydantic import ValidationError
+
+    from service.settings import Settings
+
+    given = {name: getattr(arguments, name) for name in SHOWN}
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        print(f"modelhub: setting {place}: {first['msg']}", file=sys.stderr)
+        return 2
+    if not settings.store.is_dir():
+        print(f"modelhub: --store {settings.store}: expected a folder of models; nothing is there"
+              " (modelhub train RECIPE makes one)", file=sys.stderr)  # fmt: skip
+        return 2
+    return run(settings)
+
+
+def run(settings: "Settings") -> int:
+    """Serve until SIGINT or SIGTERM; 0 after a clean stop, 2 where the port is taken."""
+    import uvicorn
+
+    from service.app import create_app
+    from service.telemetry import configure_logging
+
+    configure_logging(settings.log_format, settings.log_level)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_s,
+    )
+    try:
+        listener = socket.create_server((settings.host, settings.port), backlog=2048)
+    except OSError as error:
+        print(f"modelhub: cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+              file=sys.stderr)  # fmt: skip
+        return 2
+
+    class Server(uvicorn.Server):
+        """uvicorn, but readiness goes first and answering goes on while the drain lasts."""
+
+        drain_begun = False
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.hub.draining = True
+            if not settings.drain_s or self.drain_begun:
+                super().handle_exit(sig, frame)
+                return
+            self.drain_begun = True
+            self.loop.call_soon_threadsafe(
+                self.loop.call_later, settings.drain_s, super().handle_exit, sig, frame
+            )
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            self.loop = asyncio.get_running_loop()
+            await super().startup(sockets)
+            if self.started:
+                _print_urls(listener.getsockname()[:2])
+
+    # uvicorn raises the signal once more when it is done; by then it has been obeyed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    Server(config).run(sockets=[listener])
+    return 0
+
+
+def _print_urls(address: tuple[str, int]) -> None:
+    base = f"http://{address[0]}:{address[1]}"
+    print(f"modelhub serves on {base}", flush=True)
+    for path, words in (
+        ("/", "the hub page"),
+        ("/docs", "the API, to try"),
+        ("/v1/models", "the listing"),
+        ("/readyz", "ready?"),
+        ("/metrics", "Prometheus"),
+    ):
+        print(f"  {base + path:<36}{words}", flush=True)

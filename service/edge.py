@@ -1,0 +1,184 @@
+"""What every request passes on its way in and out, whatever protocol it speaks.
+
+Request id, key, time, log line, metrics, and the watch for a client that goes away.
+"""
+
+import asyncio
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import NoKey, ServiceError, WrongScope
+from service.settings import Settings
+from service.telemetry import Telemetry
+
+log = logging.getLogger("modelhub.access")
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+CLIENT_GONE = 499  # nginx's number for it; seen in metrics and logs only
+SERVER_NAME = "modelhub"
+
+
+class Edge:
+    """ASGI middleware around the whole app."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, telemetry: Telemetry, open_paths: frozenset[str],
+        encode_error: Callable[[Exception], Response],
+    ) -> None:  # fmt: skip
+        self.app, self.telemetry, self.open_paths = app, telemetry, open_paths
+        self.encode_error = encode_error
+        self._admin = [key.get_secret_value().encode() for key in settings.admin_keys]
+        self._user = [key.get_secret_value().encode() for key in settings.api_keys] + self._admin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        visit = _Visit(scope, send)
+        self.telemetry.in_flight.inc()
+        try:
+            self._check_key(scope)
+            await _Connection(receive).answer(self.app, scope, visit.send)
+        except ServiceError as error:  # refused at the door
+            await self.encode_error(error)(scope, receive, visit.send)
+        except _ClientGone:
+            visit.status = CLIENT_GONE
+        except Exception as error:
+            if visit.answering:
+                raise  # too late to say it in a status
+            fields = {"request_id": visit.request_id}
+            log.exception("request failed", extra={"fields": fields})
+            await self.encode_error(error)(scope, receive, visit.send)
+        finally:
+            self.telemetry.in_flight.dec()
+            self._record(visit)
+
+    def _check_key(self, scope: Scope) -> None:
+        """Raises NoKey, WrongScope."""
+        if not self._user or scope["path"] in self.open_paths:
+            return
+        value = _header(scope, b"authorization")
+        kind, _, key = value.partition(b" ")
+        if kind.lower() != b"bearer" or not _among(key.strip(), self._user):
+            raise NoKey("expected Authorization: Bearer KEY with a known key")
+        if scope["method"] not in ("GET", "HEAD", "POST") and not _among(key.strip(), self._admin):
+            raise WrongScope("this key may use models, not change the hub")
+
+    def _record(self, visit: "_Visit") -> None:
+        route = visit.route
+        self.telemetry.requests.labels(route, str(visit.status)).inc()
+        self.telemetry.total.labels(route).observe(visit.seconds)
+        if route in self.open_paths:
+            return  # probes every few seconds would drown the rest
+        fields = {
+            "request_id": visit.request_id,
+            "method": visit.scope["method"],
+            "path": visit.scope["path"],
+            "status": visit.status,
+            "ms": round(visit.seconds * 1000, 2),
+        }
+        facts = visit.scope["modelhub"]
+        for name in ("queue_s", "compute_s"):
+            if name in facts:
+                fields[name.replace("_s", "_ms")] = round(facts[name] * 1000, 2)
+        fields |= {key: facts[key] for key in ("model", "version") if key in facts}
+        log.info("request", extra={"fields": fields})
+
+
+class _Visit:
+    """One request's id, clock and outcome; adds the common headers to its response."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope, self._send = scope, send
+        self.started = time.monotonic()
+        self.status = 500
+        self.answering = False
+        asked = _header(scope, b"x-request-id").decode("latin-1")
+        self.request_id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        scope["modelhub"] = {"request_id": self.request_id}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.answering = True
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.request_id
+            facts = self.scope["modelhub"]
+            parts = [
+                f"{name};dur={facts[f'{name}_s'] * 1000:.3f}"
+                for name in ("queue", "compute")
+                if f"{name}_s" in facts
+            ]
+            headers["Server-Timing"] = ", ".join([*parts, f"total;dur={self.seconds * 1000:.3f}"])
+        await self._send(message)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def route(self) -> str:
+        """The route's pattern, never the path: paths would make endless metric labels."""
+        return getattr(self.scope.get("route"), "path", "none")
+
+
+class _ClientGone(Exception):
+    """The client closed the connection while its request was being answered."""
+
+
+class _Connection:
+    """Watches for the client's leaving once its body was read, and then cancels the handler."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._handler = asyncio.current_task()
+        self._watcher: asyncio.Task[None] | None = None
+        self._gone = asyncio.Event()
+
+    async def answer(self, app: ASGIApp, scope: Scope, send: Send) -> None:
+        """Raises _ClientGone."""
+        try:
+            await app(scope, self.receive, send)
+        except asyncio.CancelledError:
+            if not self._gone.is_set():
+                raise  # the server's own shutdown
+            if self._handler:
+                self._handler.uncancel()
+            raise _ClientGone from None
+        finally:
+            if self._watcher:
+                self._watcher.cancel()
+
+    async def receive(self) -> Message:
+        if self._watcher:
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._watcher = asyncio.create_task(self._watch())
+        return message
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone.set()
+        if self._handler:
+            self._handler.cancel()
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return next((value for key, value in headers if key == name), b"")
+
+
+def _among(key: bytes, keys: list[bytes]) -> bool:
+    # Compares with every one of them, so that time tells nothing of a key.
+    return sum(hmac.compare_digest(key, known) for known in keys) > 0
