@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from model_store.cli import store_option
-from model_store.store import Store, check_name
+from model_store.store import check_name
 
 if TYPE_CHECKING:
     from training.recipe import Config, Recipe
@@ -24,7 +24,8 @@ def add_commands(commands: Any) -> None:
     if importlib.util.find_spec("torch") is None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
     words = "Train a model, prove it and publish it."
-    train = commands.add_parser("train", help=words, description=words, add_help=False)
+    more = "`modelhub recipes` lists the recipes, `modelhub train RECIPE --help` its flags."
+    train = commands.add_parser("train", help=words, description=words, epilog=more)
     train.add_argument("recipe", metavar="RECIPE", nargs="?")
     train.add_argument("rest", nargs=argparse.REMAINDER)
     train.set_defaults(run=_train)
@@ -126,7 +127,9 @@ def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Config":
         return type(profile).model_validate({**profile.model_dump(), **given})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        flag = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        if not first["loc"]:  # a check of several fields together
+            raise BadConfig(first["msg"]) from None
+        flag = f"--{first['loc'][0]}".replace("_", "-")
         raise BadConfig(f"{flag}: {first['msg']}; got {first['input']!r}") from None
 
 
@@ -135,6 +138,7 @@ def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int
 
     from training.errors import DataError
     from training.pipeline import Order, run
+    from training.progress import Board
 
     check_name(flags.name)
     if flags.data is not None and not flags.data.exists():
@@ -148,7 +152,9 @@ def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int
         device=flags.device,
         resume=flags.resume,
     )
-    run(order, kind(_config(kind, flags)), Console())
+    recipe = kind(_config(kind, flags))
+    with Board(Console()) as board:
+        run(order, recipe, board.line(flags.name))
     return 0
 
 
@@ -188,29 +194,12 @@ def _facts(name: str, kind: "type[Recipe[Any]]") -> dict[str, Any]:
 
 
 def _starter(arguments: argparse.Namespace) -> int:
-    """Each family once. Imports torch only if something is missing: the second start is quick."""
-    present = set(Store(arguments.store).names())
-    if present >= set(STARTER):
+    """Needs neither torch nor time when nothing is missing: the second start is quick."""
+    from rich.console import Console
+
+    from training import starter
+
+    names = starter.missing(arguments.store)
+    if not names:
         return 0
-
-    def work() -> int:
-        from training import recipe as recipes
-
-        for name in STARTER:
-            if name not in present:
-                kind = recipes.find(name)
-                flags = _flags(name, kind).parse_args(["--store", str(arguments.store)])
-                _run(name, kind, flags)
-        return 0
-
-    return _guarded(work)
-
-
-STARTER = (
-    "cnn_digits",
-    "rnn_demand",
-    "transformer_sentiment",
-    "gan_digits",
-    "autoencoder_telemetry",
-)
-"""One of each family; named here, not found, because finding them imports torch."""
+    return _guarded(lambda: starter.train(names, arguments.store, Console()))

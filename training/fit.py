@@ -5,13 +5,13 @@ each process takes every n-th batch and gradients are averaged.
 """
 
 import copy
-import shutil
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,17 +19,12 @@ from accelerate.utils import send_to_device, set_seed
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from training.checkpoint import Checkpoints
+from training.errors import BadConfig
+from training.progress import Reporter
 from training.recipe import Config, Networks, Recipe
 
 CHECKPOINT_EVERY_S = 15.0
-
-
-class Progress(Protocol):
-    """Who is told how it goes."""
-
-    def start(self, label: str, steps: int) -> None: ...
-    def advance(self, loss: float, validation: float | None) -> None: ...
-    def stop(self, note: str) -> None: ...
 
 
 @dataclass
@@ -64,29 +59,33 @@ def fit(
     fold: int,
     *,
     device: str,
-    progress: Progress,
+    progress: Reporter,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> Fitted:
     """Train one fold until the epochs are over or validation stops getting better.
 
     ``device``: ``auto``, ``cpu`` or ``cuda``. ``checkpoint``: a folder of this fold's own, written
-    every few seconds; with ``resume`` training goes on from it, to the same end as if never stopped.
+    every few seconds; with ``resume`` training goes on from it, to the same end as if it had never
+    stopped. Raises BadConfig where there is no such device.
     """
-    set_seed(recipe.config.seed * 1000 + fold)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadConfig("--device cuda: torch sees no CUDA device here")
+    set_seed((recipe.config.seed * 1000 + fold) % 2**32)
     accelerator = Accelerator(cpu=device == "cpu")
     loop = _Loop(recipe, fold, accelerator)
-    if checkpoint and resume and checkpoint.exists():
-        accelerator.load_state(str(checkpoint))
-    elif checkpoint:
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    checkpoints = Checkpoints(checkpoint, accelerator) if checkpoint else None
+    if checkpoints and resume:
+        checkpoints.load()
+    elif checkpoints:
+        checkpoints.clear()
     label = f"fold {fold + 1}/{recipe.folds}" if recipe.folds > 1 else ""
     progress.start(label, (recipe.config.epochs - loop.history.epoch) * recipe.steps(fold))
     saved_at = time.monotonic()
     while not loop.finished:
         loop.run_epoch(progress)
-        if checkpoint and (loop.finished or time.monotonic() - saved_at > CHECKPOINT_EVERY_S):
-            accelerator.save_state(str(checkpoint))
+        if checkpoints and (loop.finished or time.monotonic() - saved_at > CHECKPOINT_EVERY_S):
+            checkpoints.save(loop.history.epoch)
             saved_at = time.monotonic()
     networks = loop.best()
     progress.stop(loop.note())
@@ -134,24 +133,26 @@ class _Loop:
         waited = self.history.epoch - 1 - self.history.best_epoch
         return self.history.epoch >= self.config.epochs or waited >= self.config.patience
 
-    def run_epoch(self, progress: Progress) -> None:
+    def run_epoch(self, progress: Reporter) -> None:
         started = time.monotonic()
         history, steps = self.history, self.recipe.steps(self.fold)
         totals: dict[str, float] = {}
-        for network in self.networks.values():
-            network.train()
+        for name, network in self.networks.items():
+            network.train(name in self.optimizers)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        batches = self.recipe.batches(self.fold, history.epoch)
+        # Every process takes equally many: one step more in one of them would wait for ever.
+        batches = islice(
+            self.recipe.batches(self.fold, history.epoch), rank, steps - steps % world, world
+        )
         last = history.validation[-1] if history.validation else None
-        for place, batch in enumerate(islice(batches, rank, None, world)):
+        for place, batch in enumerate(batches):
             done = (history.epoch + (place * world) / steps) / self.config.epochs
             losses = self._step(send_to_device(batch, self.accelerator.device), done)
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0.0) + loss
             progress.advance(sum(losses.values()), last)
-        count = max(1, -(-(steps - rank) // world))
         for name, total in totals.items():
-            history.losses.setdefault(name, []).append(total / count)
+            history.losses.setdefault(name, []).append(total / (steps // world))
         self._validate()
         history.epoch += 1
         history.seconds += time.monotonic() - started
@@ -180,8 +181,9 @@ class _Loop:
         with torch.no_grad():
             value = float(self.recipe.validate(candidates, self.fold))
         history = self.history
+        best = history.validation[history.best_epoch] if history.validation else math.nan
         history.validation.append(value)
-        if history.best_epoch < 0 or value < history.validation[history.best_epoch]:
+        if math.isnan(best) or value < best:
             history.best_epoch = history.epoch
             history.best = {
                 name: {key: tensor.cpu().clone() for key, tensor in network.state_dict().items()}

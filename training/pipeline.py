@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from rich.console import Console
 
 from model_store.manifest import Draft, Graph, Manifest, Parity, Provenance
-from model_store.store import Store
+from model_store.store import Store, check_name
 from training import report
 from training.export import export
 from training.fit import Fitted, fit
-from training.progress import Bar
+from training.progress import Reporter
 from training.recipe import Evaluation, Package, Recipe
 from training.verify import verify
 
@@ -39,18 +38,18 @@ class Order:
     resume: bool = False
 
 
-def run(order: Order, recipe: Recipe[Any], console: Console) -> Manifest | None:
+def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | None:
     """Train, prove, publish. None in all but the main process of a distributed run.
 
     Raises DataError, ParityError, StoreError; nothing is published then.
     """
     store = Store(order.store)
-    bar = Bar(order.publish_as, console)
+    check_name(order.publish_as)
     torch.set_num_threads(recipe.config.threads)
     recipe.load(order.data)
     work = _work_folder(order, recipe)
     fitted = [
-        fit(recipe, fold, device=order.device, progress=bar, checkpoint=work / f"fold-{fold}",
+        fit(recipe, fold, device=order.device, progress=progress, checkpoint=work / f"fold-{fold}",
             resume=order.resume)
         for fold in range(recipe.folds)
     ]  # fmt: skip
@@ -65,7 +64,7 @@ def run(order: Order, recipe: Recipe[Any], console: Console) -> Manifest | None:
         report.write(folder, order.publish_as, draft, [f.history for f in fitted], scores)
         manifest = store.publish(order.publish_as, folder, draft)
     shutil.rmtree(work, ignore_errors=True)
-    _announce(manifest, console)
+    progress.say(_announcement(manifest))
     return manifest
 
 
@@ -110,7 +109,7 @@ def _draft(
     )
 
 
-def _announce(manifest: Manifest, console: Console) -> None:
+def _announcement(manifest: Manifest) -> str:
     """One line: what was published, its headline score, the baselines beside it."""
     metric, value = next(iter(manifest.metrics.items()))
     beside = ", ".join(
@@ -118,10 +117,5 @@ def _announce(manifest: Manifest, console: Console) -> None:
         for name, values in manifest.baselines.items()
         if metric in values
     )
-    console.print(
-        f"published {manifest.name}@{manifest.version}: {metric.replace('_', ' ')} {value:.4g}"
-        + (f" (baselines: {beside})" if beside else ""),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    words = f"published {manifest.name}@{manifest.version}: {metric.replace('_', ' ')} {value:.4g}"
+    return words + (f" (baselines: {beside})" if beside else "")

@@ -45,7 +45,7 @@ class Config(BaseModel):
     threads: int = Field(
         default=1,
         ge=1,
-        description="CPU threads; sums are ordered by them, so they are in the seed",
+        description="CPU threads; another number, another order of sums",
     )
     patience: int = Field(
         default=10, ge=1, description="epochs without a better validation loss before it stops"

@@ -1,5 +1,6 @@
 """The gate before publishing: ONNX Runtime equals torch, and no row depends on its batch mates."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from model_store.errors import ItemError
 from model_store.manifest import Graph, Parity, Verb
 from model_store.spec import Array, Tensors
 from training.errors import ParityError
@@ -33,7 +35,9 @@ def _session(path: Path) -> Any:
 
 def _compare(name: str, export: GraphExport, graph: Graph, session: Any) -> Parity:
     declared = {tensor.name: tensor for tensor in graph.outputs}
-    counts = sorted({1, 3, graph.batching.max_rows})
+    most = graph.batching.max_rows
+    together = min(3, most)
+    counts = sorted({1, together, most})
     worst = 0.0
     for rows in counts:
         sample = export.sample(rows)
@@ -48,7 +52,7 @@ def _compare(name: str, export: GraphExport, graph: Graph, session: Any) -> Pari
                 raise ParityError(f"{name}: output {key} is {array.dtype} of {len(array)} rows")
         where = f"{name} at {rows} rows"
         worst = max(worst, _difference(where, expected, got, export.tolerance))
-        if rows == 3:
+        if rows == together:
             _check_rows_alone(where, feeds, got, session, export.tolerance)
             _check_padding(where, feeds, got, session, export)
     return Parity(rows=tuple(counts), max_difference=worst, tolerance=export.tolerance)
@@ -57,7 +61,7 @@ def _compare(name: str, export: GraphExport, graph: Graph, session: Any) -> Pari
 def _check_rows_alone(
     where: str, feeds: Tensors, together: Tensors, session: Any, tolerance: float
 ) -> None:
-    for row in range(3):
+    for row in range(len(next(iter(feeds.values())))):
         alone = _run(session, {key: value[row : row + 1] for key, value in feeds.items()})
         mates = {key: value[row : row + 1] for key, value in together.items()}
         _difference(f"{where}, row {row} alone", mates, alone, tolerance)
@@ -66,13 +70,30 @@ def _check_rows_alone(
 def _check_padding(
     where: str, feeds: Tensors, unpadded: Tensors, session: Any, export: GraphExport
 ) -> None:
-    for label in export.batching.pad:
-        padded = dict(feeds)
-        for key, axes in export.axes.items():
-            for axis in (a for a, named in axes.items() if named == label):
-                widths = [(0, 5 if place == axis else 0) for place in range(feeds[key].ndim)]
-                padded[key] = np.pad(feeds[key], widths)
-        _difference(f"{where}, {label} padded", unpadded, _run(session, padded), export.tolerance)
+    """At every length the server would pad this sample to."""
+    for label, lengths in export.batching.pad.items():
+        places = [
+            (key, axis)
+            for key, axes in export.axes.items()
+            for axis, named in axes.items()
+            if named == label
+        ]
+        if not places:
+            raise ParityError(f"{where}: batching.pad names {label!r}, which is no axis")
+        key, axis = places[0]
+        size = feeds[key].shape[axis]
+        if size >= max(lengths):
+            raise ParityError(f"{where}: a sample of {size} {label} leaves nothing to pad")
+        for length in (length for length in lengths if length > size):
+            padded = feeds | {key: _pad(feeds[key], axis, length) for key, axis in places}
+            got = _run(session, padded)
+            _difference(f"{where}, {label} padded to {length}", unpadded, got, export.tolerance)
+
+
+def _pad(array: Array, axis: int, length: int) -> Array:
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, length - array.shape[axis])
+    return np.pad(array, widths)
 
 
 def _difference(where: str, expected: Tensors, got: Tensors, tolerance: float) -> float:
@@ -89,9 +110,9 @@ def _difference(where: str, expected: Tensors, got: Tensors, tolerance: float) -
 
 
 def _gap(want: Array, have: Array) -> float:
-    """Largest difference; relative where values exceed 1; a step of one free for whole numbers."""
+    """Largest difference; relative where values exceed 1; a step of one is free for pixels."""
     apart = np.abs(want.astype(np.float64) - have.astype(np.float64))
-    if want.dtype.kind in "iu":
+    if want.dtype == np.uint8:
         apart = np.maximum(apart - 1, 0)  # a half can round either way
     return float((apart / np.maximum(1.0, np.abs(want))).max(initial=0.0))
 
@@ -99,9 +120,16 @@ def _gap(want: Array, have: Array) -> float:
 def _try_example(name: str, verb: Verb, session: Any, folder: Path) -> None:
     """The verb's own example must go in and come out as a caller's would."""
     for_input, for_answer = verb.read_parameters({})
-    encoded = verb.input.encoder(folder)(verb.example, for_input)
-    rows = _run(session, encoded.tensors)
-    if not verb.answer.answer(rows, encoded.context, for_answer):
+    try:
+        encoded = verb.input.encoder(folder)(verb.example, for_input)
+        rows = _run(session, encoded.tensors)
+        answer = verb.answer.answer(rows, encoded.context, for_answer)
+        json.dumps(answer, allow_nan=False)
+    except ItemError as error:
+        raise ParityError(f"verb {name}: its example is refused: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ParityError(f"verb {name}: its example's answer is not JSON: {error}") from None
+    if not answer:
         raise ParityError(f"verb {name}: its example has an empty answer")
 
 

@@ -1,0 +1,90 @@
+"""Readings of nine sensors of a space shuttle, some anomalous, from `river`; or a user's table.
+
+Statlog (Shuttle) as ODDS cast it: class 1 is normal, the rare ones are anomalies, class 4 is left
+out. The file is read straight from the package: importing `river` costs seconds. Knows no model.
+"""
+
+import gzip
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store.spec import FLOAT32_MAX
+from training.data import csv_file
+from training.data.csv_file import CsvFile
+from training.errors import DataError
+
+FILE = "datasets/shuttle.csv.gz"
+LABEL = "anomaly"
+LICENSE = "BSD-3-Clause (package); UCI Statlog (Shuttle), CC BY 4.0"
+MIN_ROWS = 100
+MIN_ANOMALIES = 10
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Float32 ``values`` ``[rows, columns]`` and, where known, bool ``anomalous`` ``[rows]``."""
+
+    columns: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+    anomalous: npt.NDArray[np.bool_] | None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def shuttle() -> Readings:
+    """49,097 rows of 9 columns, 3,511 of them anomalous. Raises DataError."""
+    path = _packaged()
+    with gzip.open(path, "rt") as file:
+        header = file.readline().strip().split(",")
+        table = np.loadtxt(file, delimiter=",", dtype=np.float32)
+    if header[-1] != LABEL:
+        raise DataError(f"{path}: expected {LABEL!r} as the last column; got {header[-1]!r}")
+    return Readings(tuple(header[:-1]), table[:, :-1], table[:, -1] == 1)
+
+
+def own(path: Path, label_column: str | None) -> Readings:
+    """A user's CSV of numbers. ``label_column`` has 1 at an anomaly, 0 elsewhere; None says that
+    nobody knows and nearly all rows are normal. Raises DataError.
+    """
+    table = csv_file.read(path, min_rows=MIN_ROWS)
+    columns = tuple(name for name in table.header if name and name != label_column)
+    if not columns:
+        raise DataError(f"{path}: expected columns of numbers beside {label_column!r}; got none")
+    values = np.stack([table.numbers(name) for name in columns], axis=1)
+    if np.abs(values).max() > FLOAT32_MAX:
+        raise DataError(f"{path}: expected numbers of 32-bit size; got {np.abs(values).max():.3g}")
+    anomalous = _labels(table, label_column) if label_column else None
+    return Readings(columns, values.astype(np.float32), anomalous)
+
+
+def _packaged() -> Path:
+    spec = importlib.util.find_spec("river")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(folder) / FILE).exists():
+            return Path(folder) / FILE
+    raise DataError(f"expected {FILE} of the package river; install it, or give --data")
+
+
+def _labels(table: CsvFile, column: str) -> npt.NDArray[np.bool_]:
+    labels = table.numbers(column)
+    strange = np.flatnonzero((labels != 0) & (labels != 1))
+    if len(strange):
+        place = strange[0]
+        raise DataError(
+            f"{table.path}: expected 0 or 1 in column {column!r}, row {table.row_numbers[place]};"
+            f" got {labels[place]:g}"
+        )
+    anomalous = labels == 1
+    for count, kind in ((anomalous.sum(), "anomalous"), ((~anomalous).sum(), "normal")):
+        least = MIN_ANOMALIES if kind == "anomalous" else MIN_ROWS
+        if count < least:
+            raise DataError(
+                f"{table.path}: expected at least {least} {kind} rows by column {column!r};"
+                f" got {count}"
+            )
+    return anomalous

