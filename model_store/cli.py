@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store.bundle import Bundle
-from model_store.errors import StoreError
+from model_store.errors import ItemError, NotFound, StoreError
 from model_store.store import Store
 
 
@@ -77,6 +77,11 @@ def _add_store_commands(commands: Any) -> None:
 
     command("list", _list, "List the models in the store.")
     command("show", _show, "Show all about one model.", "REF")
+    example = command("example", _example, "Print a request that works, to try a model.", "REF")
+    example.add_argument("--verb", help="for this verb (default: the model's first)")
+    example.add_argument(
+        "--raw", action="store_true", help="the item alone, as the raw body (a PNG, a CSV, a text)"
+    )
     verify = command("verify", _verify, "Hash every file and compare with the manifest.")
     verify.add_argument("ref", metavar="REF", nargs="?", help="one version (default: all)")
     command("rm", _remove, "Remove one version (name@7), or all of a model (name).", "REF")
@@ -169,6 +174,24 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"data        {origin.data} ({origin.data_license})")
     for file, entry in manifest.files.items():
         print(f"file        {file}  {entry.size_bytes:,} bytes  sha256 {entry.sha256[:12]}…")
+    return 0
+
+
+def _example(arguments: argparse.Namespace) -> int:
+    manifest = Store(arguments.store).open(arguments.ref).manifest
+    name = arguments.verb or manifest.main_verb[0]
+    if name not in manifest.verbs:
+        raise NotFound(f"{manifest.name} cannot {name}; it can {', '.join(manifest.verbs)}")
+    verb = manifest.verbs[name]
+    if not arguments.raw:
+        print(json.dumps({"inputs": [verb.example]}))
+        return 0
+    try:
+        body, _ = verb.input.body(verb.example)
+    except ItemError as error:
+        raise NotFound(str(error)) from None
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
     return 0
 
 

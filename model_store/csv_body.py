@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
 from model_store.errors import ItemMismatch
 from model_store.spec import show_names
@@ -34,6 +34,15 @@ def read_csv(body: bytes, texts: Collection[str] = ()) -> tuple[list[str], list[
     readers = [str if name in texts else _cell for name in header]
     rows = [[read(cell) for read, cell in zip(readers, line, strict=True)] for line in lines[1:]]
     return header, rows
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """A header and rows as a CSV body."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def _cell(text: str) -> object:

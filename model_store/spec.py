@@ -61,6 +61,13 @@ class InputKind(Spec, ABC):
         del media_type
         return [body]
 
+    def body(self, item: object) -> tuple[bytes, str]:
+        """The other way: an item as a raw body and its content type, for those who try a model.
+        Raises ItemMismatch where this kind has no raw form.
+        """
+        del item
+        raise ItemMismatch(f"an item of kind {self.kind} has no raw form; send it as JSON")
+
     @abstractmethod
     def encoder(self, folder: Path) -> Encoder:
         """Open what encoding needs (a tokenizer, say) from the bundle's folder, once."""

@@ -47,6 +47,15 @@ class ImageInput(InputKind):
 
         return encode
 
+    def body(self, item: object) -> tuple[bytes, str]:
+        data = _bytes(item)
+        if data is None:
+            raise ItemMismatch("pixels have no raw form; send them as JSON")
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return data, f"image/{str(picture.format).lower()}"
+
     def open(self, item: object) -> "Image":
         """The item as an upright picture in the model's channels. Raises ItemError."""
         from PIL import Image, ImageOps

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from model_store.csv_body import read_csv
+from model_store.csv_body import read_csv, write_csv
 from model_store.errors import ItemMismatch, ItemTooLarge
 from model_store.spec import Array, Encoded, Encoder, InputKind, numbers, show, show_names
 
@@ -30,6 +30,9 @@ class SeriesInput(InputKind):
         for place, name in enumerate(header):
             columns[name] = [row[place] for row in rows]
         return [columns]
+
+    def body(self, item: object) -> tuple[bytes, str]:
+        return write_csv(self.columns, self._steps(item).tolist()), "text/csv"
 
     def encoder(self, folder: Path) -> Encoder:
         del folder

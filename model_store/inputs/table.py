@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from model_store.csv_body import read_csv
+from model_store.csv_body import read_csv, write_csv
 from model_store.errors import ItemMismatch
 from model_store.spec import FLOAT32_MAX, Encoded, Encoder, InputKind, Spec, show, show_names
 
@@ -58,6 +58,9 @@ class TableInput(InputKind):
         texts = {column.name for column in self.columns if column.categories is not None}
         header, rows = read_csv(body, texts)
         return [dict(zip(header, row, strict=True)) for row in rows]
+
+    def body(self, item: object) -> tuple[bytes, str]:
+        return write_csv(self.names, [self._cells(item)]), "text/csv"
 
     def encoder(self, folder: Path) -> Encoder:
         del folder

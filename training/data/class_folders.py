@@ -1,0 +1,104 @@
+"""A user's folder of class folders of pictures: ``<path>/<label>/<any name>.png``.
+
+The pictures go through the same function as those sent to the server, so a model sees in training
+what it will see in serving. Knows no recipe.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store.errors import ItemError
+from model_store.inputs.image import FORMATS, ImageInput
+from model_store.spec import show_names
+from training.errors import DataError
+
+FORMAT = f"a folder with one folder of {', '.join(FORMATS)} pictures for each class"
+"""For a recipe's ``data_formats``."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Pictures uint8 ``[N, C, H, W]``, their classes int64 ``[N]`` as places in ``names``."""
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    copies: int = 0
+    """Pictures left out because the same one was there already."""
+
+
+def read(path: Path, kind: ImageInput, *, min_per_class: int) -> LabelledImages:
+    """Every picture under ``path``, resized and flattened as ``kind`` does it for a caller.
+
+    A picture that is there twice counts once: its copy could land in the test part. Raises
+    DataError for a path that is no folder, fewer than two classes, a file that is no picture, one
+    picture in two classes, and fewer than ``min_per_class`` pictures in a class.
+    """
+    folders = _class_folders(path)
+    images: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    seen: dict[bytes, Path] = {}
+    copies = 0
+    for label, folder in enumerate(folders):
+        for file in _visible(folder):
+            pixels = _pixels(file, kind)
+            earlier = seen.setdefault(pixels.tobytes(), file)
+            if earlier.parent != folder:
+                raise DataError(
+                    f"{file}: expected each picture in one class; {earlier} is the same picture"
+                )
+            if earlier != file:
+                copies += 1
+                continue
+            images.append(pixels)
+            labels.append(label)
+    _check_counts(path, folders, labels, min_per_class)
+    names = tuple(folder.name for folder in folders)
+    return LabelledImages(np.stack(images), np.array(labels, dtype=np.int64), names, copies)
+
+
+def _class_folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        came = "a file" if path.exists() else "nothing there"
+        raise DataError(f"{path}: expected {FORMAT}; got {came}")
+    folders = [entry for entry in _visible(path) if entry.is_dir()]
+    if len(folders) < 2:
+        found = show_names(folder.name for folder in folders)
+        raise DataError(f"{path}: expected {FORMAT}, two at least; got {len(folders)} {found}")
+    if all(folder.name.isdecimal() for folder in folders):
+        folders.sort(key=lambda folder: int(folder.name))  # else "10" would come before "2"
+    return folders
+
+
+def _visible(folder: Path) -> list[Path]:
+    """In an order that is the same on every machine, without what desktops leave behind."""
+    entries = (entry for entry in folder.iterdir() if entry.name.lower() != "thumbs.db")
+    return sorted(entry for entry in entries if not entry.name.startswith("."))
+
+
+def _pixels(file: Path, kind: ImageInput) -> npt.NDArray[np.uint8]:
+    """uint8 ``[C, H, W]``."""
+    try:
+        return kind.pixels(kind.open(file.read_bytes()))
+    except OSError as error:
+        raise DataError(f"{file}: expected a picture; {error.strerror or error}") from None
+    except ItemError as error:
+        raise DataError(f"{file}: {error.detail}") from None
+
+
+def _check_counts(path: Path, folders: list[Path], labels: list[int], min_per_class: int) -> None:
+    counts = np.bincount(np.array(labels, dtype=np.int64), minlength=len(folders))
+    scarce = [
+        f"{folder.name!r} has {count}"
+        for folder, count in zip(folders, counts, strict=True)
+        if count < min_per_class
+    ]
+    if scarce:
+        more = f" and {len(scarce) - 5} more classes" if len(scarce) > 5 else ""
+        raise DataError(
+            f"{path}: expected at least {min_per_class} different pictures in each class;"
+            f" {', '.join(scarce[:5])}{more}"
+        )
