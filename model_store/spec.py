@@ -56,6 +56,8 @@ class InputKind(Spec, ABC):
     """Content types whose raw body :meth:`items` can read."""
     parameters: ClassVar[type[Parameters]] = Parameters
 
+    kind: str
+
     def items(self, body: bytes, media_type: str) -> list[object]:
         """Read the raw body of a request. Raises ItemError."""
         del media_type
