@@ -164,3 +164,79 @@ class Detector(nn.Module):
         errors, latents = self._errors(values)
         contributions = (errors / self.usual).mean(0) / values.shape[1]
         return contributions.sum(1), contributions, latents.transpose(0, 1).flatten(1)
+
+
+class AutoencoderTelemetry(Recipe[TelemetryConfig]):
+    """Telemetry → is this row normal, and if not, which sensors say so."""
+
+    family: ClassVar[Family] = "autoencoder"
+    category: ClassVar[Category] = "tabular"
+    task = "anomaly-detection"
+    description = "Finds rows of sensor readings that do not look like normal operation."
+    data_formats = "a CSV file of numbers with a header, nearly all rows normal (--label-column)"
+    profiles: ClassVar[Mapping[str, Config]] = {
+        "quick": TelemetryConfig(epochs=12, batch_size=256, learning_rate=2e-3),
+        "full": TelemetryConfig(
+            epochs=40, batch_size=256, learning_rate=2e-3, members=16, hidden=64, patience=40
+        ),
+    }
+
+    def load(self, data: Path | None) -> None:
+        readings = shuttle.own(data, self.config.label_column) if data else shuttle.shuttle()
+        self.columns, self.labelled = readings.columns, readings.anomalous is not None
+        self.data_source = str(data) if data else "river 0.26 Shuttle (Statlog, NASA)"
+        self.data_license = "the user's own" if data else shuttle.LICENSE
+        rng = np.random.default_rng(self.config.seed)
+        anomalous = readings.anomalous
+        if anomalous is None:
+            anomalous = np.zeros(len(readings), dtype=np.bool_)
+        normal, strange = (
+            rng.permutation(np.flatnonzero(anomalous == kind)) for kind in (False, True)
+        )
+        tests, validations = (int(share * len(normal)) for share in (TEST_SHARE, VALIDATION_SHARE))
+        held_out, validation, train = np.split(normal, [tests, tests + validations])
+        # As many anomalies among the held out as among all, or average precision would flatter.
+        held_out = np.concatenate([held_out, strange[: int(TEST_SHARE * len(strange))]])
+        held_out = rng.permutation(held_out)
+        self.train, self.validation, self.test = (
+            readings.values[part] for part in (train, validation, held_out)
+        )
+        self.truth = anomalous[held_out]
+        self.transform = QuantileNormal(self.train)
+        self.rows, self.validation_rows = (
+            self._normal_scores(part) for part in (self.train, self.validation)
+        )
+
+    def _normal_scores(self, values: Array) -> Tensor:
+        parts = [self.transform(part) for part in torch.tensor(values).split(4096)]
+        return torch.cat(parts)
+
+    def steps(self, fold: int) -> int:
+        del fold
+        return -(-len(self.rows) // self.config.batch_size)
+
+    def batches(self, fold: int, epoch: int) -> Iterable[Tensor]:
+        rng = np.random.default_rng((self.config.seed, fold, epoch))
+        order = torch.tensor(rng.permutation(len(self.rows)))
+        for part in order.split(self.config.batch_size):
+            yield self.rows[part]
+
+    def build(self, fold: int) -> Networks:
+        del fold
+        settings = self.config
+        sizes = (settings.members, len(self.columns), settings.hidden, settings.latent)
+        return {NETWORK: Autoencoders(*sizes)}
+
+    def step(self, networks: Networks, batch: Tensor) -> Iterator[tuple[str, Tensor]]:
+        shape = (self.config.members, *batch.shape)  # each member has its own noise
+        seen = batch + HIDE_NOISE * torch.randn(shape, device=batch.device)
+        seen = seen * (torch.rand(shape, device=batch.device) >= self.config.hide)
+        rebuilt, _ = networks[NETWORK](seen)
+        # The sum over members: each learns as if it were alone.
+        yield NETWORK, (rebuilt - batch).square().mean((1, 2)).sum()
+
+    def validate(self, networks: Networks, fold: int) -> float:
+        del fold
+        network = networks[NETWORK]
+        rows = self.validation_rows.to(next(network.parameters()).device)
+        return float((network(rows)[0] - rows).square().mean((1, 2)).sum())
