@@ -1,5 +1,6 @@
 """A training run from data to published bundle, one line a stage. Knows no recipe in particular."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -64,6 +65,8 @@ def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | Non
         report.write(folder, order.publish_as, draft, [f.history for f in fitted], scores)
         manifest = store.publish(order.publish_as, folder, draft)
     shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        work.parent.rmdir()  # unless another run's checkpoints are there
     progress.say(_announcement(manifest))
     return manifest
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from model_store.errors import ItemMismatch, ItemTooLarge
+from model_store.errors import ItemError, ItemMismatch, ItemTooLarge
 from model_store.spec import Encoded, Encoder, InputKind, numbers, show, show_names
 
 if TYPE_CHECKING:
@@ -67,9 +67,11 @@ class ImageInput(InputKind):
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
             self._check(picture)
             return self._flatten(ImageOps.exif_transpose(picture))
+        except ItemError:
+            raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise ItemTooLarge(f"expected at most {self.max_pixels:,} pixels; got more") from None
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except Exception as error:  # noqa: BLE001 - PIL's parsers raise whatever they trip over
             raise ItemMismatch(
                 f"expected a {', '.join(FORMATS)} picture; got {show(data)} that do not decode"
                 f" ({type(error).__name__})"

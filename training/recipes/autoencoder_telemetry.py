@@ -34,6 +34,7 @@ from model_store.answers.vector import VectorAnswer
 from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Category, Family, Verb
 from model_store.spec import Array
+from training import report
 from training.data import shuttle
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
@@ -232,11 +233,144 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
         seen = batch + HIDE_NOISE * torch.randn(shape, device=batch.device)
         seen = seen * (torch.rand(shape, device=batch.device) >= self.config.hide)
         rebuilt, _ = networks[NETWORK](seen)
-        # The sum over members: each learns as if it were alone.
-        yield NETWORK, (rebuilt - batch).square().mean((1, 2)).sum()
+        yield NETWORK, (rebuilt - batch).square().mean()
 
     def validate(self, networks: Networks, fold: int) -> float:
         del fold
         network = networks[NETWORK]
         rows = self.validation_rows.to(next(network.parameters()).device)
-        return float((network(rows)[0] - rows).square().mean((1, 2)).sum())
+        return float((network(rows)[0] - rows).square().mean())
+
+    def _detector(self, networks: Networks) -> tuple[Detector, float]:
+        """What is served, and the score that so many normal rows of the validation part exceed."""
+        detector = Detector(self.transform, networks[NETWORK], torch.tensor(self.train))
+        return detector.eval(), self._threshold(_scores(detector, self.validation))
+
+    def _threshold(self, normal_scores: Array) -> float:
+        return float(np.quantile(normal_scores, 1 - self.config.false_alarm_rate))
+
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        detector, threshold = self._detector(fitted[-1])
+        scores = _scores(detector, self.test)
+        baselines = {"isolation_forest": self._isolation_forest(), "pca": self._pca()}
+        metrics = {
+            name: self._metrics(values, limit)
+            for name, (values, limit) in {"this": (scores, threshold), **baselines}.items()
+        }
+        figures = {"scores": self._score_figure(scores, threshold)}
+        if self.labelled:
+            curves = {"autoencoder": scores, **{k: v for k, (v, _) in baselines.items()}}
+            figures["precision_recall"] = self._precision_recall_figure(curves)
+            figures["confusion_matrix"] = report.confusion_matrix(
+                self.truth.astype(int), (scores > threshold).astype(int), ("normal", "anomalous")
+            )
+        return Evaluation(metrics.pop("this"), metrics, self._description(), figures)
+
+    def _description(self) -> str:
+        strange = int(self.truth.sum())
+        kinds = f"{len(self.test) - strange:,} normal and {strange:,} anomalous"
+        return (
+            f"{len(self.test):,} rows held out at random ({kinds if self.labelled else 'no labels'}"
+            f"); trained on {len(self.train):,} normal rows. The threshold lets"
+            f" {self.config.false_alarm_rate:.2%} of {len(self.validation):,} other normal rows"
+            " raise an alarm; baselines have theirs by the same rule."
+        )
+
+    def _metrics(self, scores: Array, threshold: float) -> dict[str, float]:
+        """What can be said with the labels there are."""
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
+        alarms = scores > threshold
+        false_alarm_rate = float(alarms[~self.truth].mean())
+        if not self.labelled:
+            return {"false_alarm_rate": false_alarm_rate}
+        return {
+            "average_precision": float(average_precision_score(self.truth, scores)),
+            "roc_auc": float(roc_auc_score(self.truth, scores)),
+            "recall": float(alarms[self.truth].mean()),
+            "false_alarm_rate": false_alarm_rate,
+        }
+
+    def _isolation_forest(self) -> tuple[Array, float]:
+        """Scores of the test part and the threshold, by the strongest simple method on this data."""
+        from sklearn.ensemble import IsolationForest
+
+        forest = IsolationForest(random_state=self.config.seed).fit(self.train)
+        scores, normal = (-forest.score_samples(part) for part in (self.test, self.validation))
+        return scores, self._threshold(normal)
+
+    def _pca(self) -> tuple[Array, float]:
+        """The same by the best linear autoencoder of the same width, on the same transform."""
+        from sklearn.decomposition import PCA
+
+        pca = PCA(min(self.config.latent, len(self.columns))).fit(self.rows.numpy())
+
+        def errors(values: Array) -> Array:
+            rows = self._normal_scores(values).numpy()
+            rebuilt = pca.inverse_transform(pca.transform(rows))
+            squares: Array = np.square(rows - rebuilt).mean(1)
+            return squares
+
+        return errors(self.test), self._threshold(errors(self.validation))
+
+    def _score_figure(self, scores: Array, threshold: float) -> "Figure":
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 3.6))
+        axes = figure.subplots()
+        bins = np.geomspace(max(scores.min(), 1e-4), scores.max(), 80)
+        axes.hist(scores[~self.truth], bins, alpha=0.7, label="normal")
+        if self.truth.any():
+            axes.hist(scores[self.truth], bins, alpha=0.7, label="anomalous")
+        axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
+        axes.set(xscale="log", yscale="log", xlabel="score (1: a usual normal row)", ylabel="rows")
+        axes.legend(fontsize=8)
+        return figure
+
+    def _precision_recall_figure(self, curves: Mapping[str, Array]) -> "Figure":
+        from matplotlib.figure import Figure
+        from sklearn.metrics import average_precision_score, precision_recall_curve
+
+        figure = Figure(figsize=(4.6, 4))
+        axes = figure.subplots()
+        for name, scores in curves.items():
+            precision, recall, _ = precision_recall_curve(self.truth, scores)
+            average = average_precision_score(self.truth, scores)
+            axes.plot(recall, precision, label=f"{name.replace('_', ' ')}, average {average:.4f}")
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0.8, 1.005), ylim=(0.6, 1.01))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower left")
+        return figure
+
+    def package(self, networks: Networks, folder: Path) -> Package:
+        del folder
+        detector, threshold = self._detector(networks)
+        table = TableInput(columns=tuple(Column(name=name) for name in self.columns))
+        answer = AnomalyAnswer(
+            features=self.columns,
+            threshold=threshold,
+            false_alarm_rate=self.config.false_alarm_rate,
+        )
+        vector = VectorAnswer(size=self.config.members * self.config.latent)
+        cells = [float(cell) for cell in self.test[0]]
+        example = dict(zip(self.columns, cells, strict=True))
+        graph = GraphExport(
+            detector,
+            lambda rows: {"table": torch.tensor(self.test[:rows])},
+            ["score", "contributions", "embedding"],
+        )
+        return Package(
+            {MAIN_GRAPH: graph},
+            {
+                "score": Verb(input=table, answer=answer, example=example),
+                "embed": Verb(input=table, answer=vector, example=example),
+            },
+        )
+
+
+def _scores(detector: Detector, values: Array) -> Array:
+    """float32 ``[N, F]`` → ``[N]``"""
+    with torch.no_grad():
+        parts = [detector(part)[0] for part in torch.tensor(values).split(4096)]
+    scores: Array = torch.cat(parts).numpy()
+    return scores

@@ -1,0 +1,85 @@
+"""The README's commands do what the README says, run in its order against a real server."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+
+
+class Step(NamedTuple):
+    """One ``$ command`` of a console block and what the README shows after it."""
+
+    command: str
+    shown: str
+
+
+def steps() -> list[Step]:
+    """Every command of every ``console`` block, in order; a trailing backslash joins lines."""
+    found: list[Step] = []
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+        for part in re.split(r"^\$ ", block.replace("\\\n", ""), flags=re.MULTILINE)[1:]:
+            command, _, shown = part.partition("\n")
+            found.append(Step(command.strip(), shown.strip()))
+    return found
+
+
+def pattern(shown: str) -> re.Pattern[str]:
+    """What is shown, with any number for a number, anything for ``…`` and any run of spaces."""
+    words = re.split(rf"({NUMBER}|…|\s+)", shown)
+    parts = []
+    for word in words:
+        if word == "…":
+            parts.append(r".*?")
+        elif word.isspace():
+            parts.append(r"\s+")
+        elif re.fullmatch(NUMBER, word):
+            parts.append(NUMBER)
+        else:
+            parts.append(re.escape(word))
+    return re.compile("".join(parts) + r"\s*", re.DOTALL)
+
+
+def test_readme_shows_commands_and_each_shows_its_output() -> None:
+    assert len(steps()) >= 12
+    assert [step.command for step in steps() if not step.shown] == []
+
+
+def test_make_targets_the_readme_names_exist() -> None:
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", README))
+    assert {"up", "test", "install"} <= named
+    for target in named:
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_every_readme_command_shows_what_the_readme_says(
+    starter_store: Path, starter_url: str, tmp_path: Path
+) -> None:
+    bin_folder = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "MODELHUB_STORE": str(starter_store),
+        "COLUMNS": "200",
+    }
+    address = starter_url.removeprefix("http://")
+    for command, shown in steps():
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command.replace("localhost:8000", address)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        said = (done.stdout + done.stderr).replace(address, "localhost:8000")
+        assert pattern(shown).fullmatch(said.strip()), f"$ {command}\n{said}\nREADME:\n{shown}"

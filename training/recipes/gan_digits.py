@@ -1,0 +1,309 @@
+"""Draws handwritten digits of a label that is asked for: a class-conditional GAN, 28 × 28 grey.
+
+LOG
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from model_store.answers.image import ImageAnswer
+from model_store.inputs.none import NoneInput
+from model_store.manifest import Category, Family, Verb
+from training import report
+from training.data import digits
+from training.data.digits import Part
+from training.judge import Judge, energy_distance, mean_distance, nearest_distance
+from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Pixels uint8 ``[B, 1, 28, 28]``, labels ``[B]``; noise ``[B, Z]`` and the labels to draw."""
+SAMPLES_PER_LABEL = 100
+
+
+class GanConfig(Config):
+    """Settings of ``gan_digits``."""
+
+    noise_size: int = Field(default=64, ge=1, description="numbers a drawing is made from")
+    width: int = Field(default=24, ge=1, description="channels of the generator's last layer")
+    critic_width: int = Field(default=24, ge=1, description="of the discriminator's first layer")
+    label_weight: float = Field(
+        default=1.0, ge=0, description="how much a drawing's label counts beside its looks"
+    )
+
+
+class LabelNorm(nn.Module):
+    """Batch norm whose scale and shift depend on the label (de Vries et al. 2017)."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.style = nn.Embedding(classes, 2 * channels)
+        nn.init.normal_(self.style.weight, std=0.1)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        scale, shift = self.style(label)[:, :, None, None].chunk(2, 1)  # [B, C, 1, 1] each
+        return self.norm(x) * (1 + scale) + shift
+
+
+class Generator(nn.Module):
+    """Noise ``[B, Z]`` and labels ``[B]`` → pictures ``[B, 1, 28, 28]`` from 0 to 1."""
+
+    def __init__(self, noise_size: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.label = nn.Embedding(classes, 32)
+        self.dense = nn.Linear(noise_size + 32, 2 * width * 7 * 7, bias=False)
+        self.norm_7 = LabelNorm(2 * width, classes)
+        self.up_14 = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False)
+        self.norm_14 = LabelNorm(width, classes)
+        self.up_28 = nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1)
+
+    def forward(self, noise: Tensor, label: Tensor) -> Tensor:
+        x = self.dense(torch.cat([noise, self.label(label)], 1)).unflatten(1, (-1, 7, 7))
+        x = self.up_14(self.norm_7(x, label).relu())  # [B, W, 14, 14]
+        pixels: Tensor = self.up_28(self.norm_14(x, label).relu()).sigmoid()
+        return pixels
+
+
+class Discriminator(nn.Module):
+    """Pictures and the labels they are to show → how real ``[B]``, and labels read ``[B, K]``."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            spectral_norm(nn.Conv2d(1, width, 4, stride=2, padding=1)),
+            nn.LeakyReLU(0.2),  # [B, W, 14, 14]
+            spectral_norm(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)),
+            nn.LeakyReLU(0.2),  # [B, 2W, 7, 7]
+            spectral_norm(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)),
+            nn.LeakyReLU(0.2),  # [B, 4W, 4, 4]
+            nn.Flatten(),
+            spectral_norm(nn.Linear(64 * width, 128)),
+            nn.LeakyReLU(0.2),
+        )
+        self.real = spectral_norm(nn.Linear(128, 1))
+        self.fits = spectral_norm(nn.Embedding(classes, 128))
+        self.reads = nn.Linear(128, classes)
+
+    def forward(self, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.features(images)  # [B, 128]
+        # Projection (Miyato and Koyama 2018): real as such, and fitting the label.
+        return self.real(x)[:, 0] + (x * self.fits(label)).sum(1), self.reads(x)
+
+
+class Served(nn.Module):
+    """What is exported: noise and label in, pixels out."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, noise: Tensor, label: Tensor) -> Tensor:
+        pixels: Tensor = (self.generator(noise, label) * 255).round().to(torch.uint8)
+        return pixels
+
+
+def shift(images: Tensor, most: int = 2) -> Tensor:
+    """Move each picture by up to ``most`` pixels. The discriminator never sees one in place, real
+    or drawn, so it cannot learn the few thousand by heart (Zhao et al. 2020, DiffAugment).
+    """
+    rows, _, height, width = images.shape
+    device = images.device
+    down, right = torch.randint(0, 2 * most + 1, (2, rows, 1), device=device)
+    y = down + torch.arange(height, device=device)  # [B, H]
+    x = right + torch.arange(width, device=device)  # [B, W]
+    row = torch.arange(rows, device=device)[:, None, None]
+    padded = F.pad(images, (most, most, most, most))[:, 0]
+    return padded[row, y[:, :, None], x[:, None, :]][:, None]
+
+
+class GanDigits(Recipe[GanConfig]):
+    """Label → drawing."""
+
+    family: ClassVar[Family] = "gan"
+    category: ClassVar[Category] = "vision"
+    task = "image-generation"
+    description = "Draws a handwritten digit of the label asked for: a class-conditional GAN."
+    data_formats = digits.FORMAT
+    profiles: ClassVar[Mapping[str, Config]] = {
+        "quick": GanConfig(epochs=18, learning_rate=1e-3, average=0.99, patience=18, clip_norm=10),
+        "full": GanConfig(
+            epochs=120, learning_rate=1e-3, average=0.998, patience=120, clip_norm=10, width=32,
+            critic_width=32,
+        ),
+    }  # fmt: skip
+
+    def load(self, data: Path | None) -> None:
+        self.digits = digits.load(data, self.config.seed)
+        self.data_source, self.data_license = self.digits.source, self.digits.license
+
+    def steps(self, fold: int) -> int:
+        del fold
+        return max(1, len(self.digits.train) // self.config.batch_size)
+
+    def batches(self, fold: int, epoch: int) -> Iterable[Batch]:
+        part, size = self.digits.train, self.config.batch_size
+        random = np.random.default_rng([self.config.seed, fold, epoch])
+        order = random.permutation(len(part))
+        for step in range(self.steps(fold)):
+            rows = torch.from_numpy(order[step * size :][:size])
+            noise = random.standard_normal((len(rows), self.config.noise_size), dtype=np.float32)
+            wanted = random.integers(len(self.digits.names), size=len(rows))
+            yield (
+                part.images[rows], part.labels[rows],
+                torch.from_numpy(noise), torch.from_numpy(wanted),
+            )  # fmt: skip
+
+    def build(self, fold: int) -> Networks:
+        del fold
+        config, classes = self.config, len(self.digits.names)
+        return {
+            "generator": Generator(config.noise_size, config.width, classes),
+            "discriminator": Discriminator(config.critic_width, classes),
+        }
+
+    def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
+        return {
+            name: torch.optim.Adam(
+                network.parameters(), lr=self.config.learning_rate, betas=(0.0, 0.99)
+            )
+            for name, network in networks.items()
+        }
+
+    def learning_rate(self, progress: float) -> float:
+        """Level, then down to nothing over the second half: the two come to rest together."""
+        return min(1.0, 2 * (1 - progress))
+
+    def step(self, networks: Networks, batch: Batch) -> Iterator[tuple[str, Tensor]]:
+        pixels, labels, noise, wanted = batch
+        weight = self.config.label_weight
+        drawn = networks["generator"](noise, wanted)
+        shown = torch.cat([shift(pixels.float() / 255), shift(drawn.detach())])
+        scores, read = networks["discriminator"](shown, torch.cat([labels, wanted]))
+        real, fake = scores.chunk(2)
+        hinge = (1 - real).relu().mean() + (1 + fake).relu().mean()
+        yield "discriminator", hinge + weight * F.cross_entropy(read[: len(labels)], labels)
+        # Bare and frozen: no gradients are summed (or sent to other machines) that nobody uses.
+        critic = getattr(networks["discriminator"], "module", networks["discriminator"])
+        critic.requires_grad_(False)
+        scores, read = critic(shift(drawn), wanted)
+        yield "generator", weight * F.cross_entropy(read, wanted) - scores.mean()
+        critic.requires_grad_(True)
+
+    def validate(self, networks: Networks, fold: int) -> float:
+        """Energy distance of drawn to real pictures in pixels, label by label. A GAN's own losses
+        only say who is ahead.
+        """
+        del fold
+        drawn, real = self._draw(networks["generator"], 40), self.digits.validation
+        return _mean(
+            energy_distance(_vectors(drawn, label), _vectors(real, label))
+            for label in range(len(self.digits.names))
+        )
+
+    def _draw(self, generator: nn.Module, per_label: int) -> Part:
+        """The same noise for the same seed, ``per_label`` drawings of each label in its order."""
+        wanted = torch.arange(len(self.digits.names)).repeat_interleave(per_label)
+        random = torch.Generator().manual_seed(self.config.seed)
+        noise = torch.randn(len(wanted), self.config.noise_size, generator=random)
+        device = next(generator.parameters()).device
+        served = Served(generator)
+        pixels = [
+            served(some.to(device), labels.to(device)).cpu()
+            for some, labels in zip(noise.split(500), wanted.split(500), strict=True)
+        ]
+        return Part(torch.cat(pixels), wanted)
+
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        real, known = self.digits.test, self.digits.train
+        drawn = self._draw(fitted[-1]["generator"], SAMPLES_PER_LABEL)
+        sampled = gaussian_samples(known, SAMPLES_PER_LABEL)
+        judged = known + self.digits.validation
+        judge = Judge(judged.images, judged.labels, len(self.digits.names))
+        return Evaluation(
+            metrics=self._scores(drawn, judge),
+            baselines={
+                "gaussian_of_each_label": self._scores(sampled, judge),
+                "real_images": self._scores(real, judge),
+            },
+            description=(
+                f"{SAMPLES_PER_LABEL} drawings of each label, read by a classifier that saw only"
+                " real images and no part in the training of this model (label accuracy); their"
+                " mean distance within a label, and to the nearest training image, as multiples"
+                " of the same for real test images (diversity, novelty: copies have 0); the energy"
+                f" distance to the test images in what that classifier sees. {self.digits.counts}."
+            ),
+            figures={
+                "samples": self._sheet(drawn),
+                "baseline_samples": self._sheet(sampled),
+            },
+        )
+
+    def _scores(self, part: Part, judge: Judge) -> dict[str, float]:
+        real, known = self.digits.test, self.digits.train
+        found: dict[str, list[float]] = {"diversity": [], "novelty": [], "energy_distance": []}
+        for label in range(len(self.digits.names)):
+            some, test, train = (_vectors(p, label) for p in (part, real, known))
+            found["diversity"].append(mean_distance(some) / mean_distance(test))
+            near = nearest_distance(some, train) / nearest_distance(test, train)
+            found["novelty"].append(near)
+            seen = (judge.embed(p.images[p.labels == label]) for p in (part, real))
+            found["energy_distance"].append(energy_distance(*seen))
+        means = {name: _mean(values) for name, values in found.items()}
+        return {"label_accuracy": judge.accuracy(part.images, part.labels), **means}
+
+    def _sheet(self, part: Part) -> "Figure":
+        """Ten drawings in a row for each of the first ten labels."""
+        rows = [part.images[part.labels == label][:10] for label in range(10)]
+        return report.image_grid(torch.cat(rows).numpy())
+
+    def package(self, networks: Networks, folder: Path) -> Package:
+        del folder
+        names, size = self.digits.names, self.config.noise_size
+        kind = NoneInput(noise_size=size, labels=names)
+
+        def sample(rows: int) -> dict[str, Tensor]:
+            random = torch.Generator().manual_seed(rows)
+            noise = torch.randn(rows, size, generator=random)
+            return {kind.noise: noise, kind.label: torch.arange(rows) % len(names)}
+
+        graph = GraphExport(Served(networks["generator"]), sample, outputs=("image",))
+        example = {"label": names[-1], "seed": 1}
+        verb = Verb(input=kind, answer=ImageAnswer(), example=example)
+        return Package(graphs={MAIN_GRAPH: graph}, verbs={"generate": verb})
+
+
+def gaussian_samples(known: Part, per_label: int) -> Part:
+    """What a generator without a network does: for each label a normal distribution with the mean
+    and covariance of its training images.
+    """
+    images, labels = [], []
+    for label in known.labels.unique():
+        vectors = _vectors(known, int(label))  # [N, 784]
+        centre = vectors.mean(0)
+        # A random mix of the centred images has exactly their covariance.
+        mix = torch.randn(per_label, len(vectors)) / max(1, len(vectors) - 1) ** 0.5
+        drawn = (centre + mix @ (vectors - centre)).clamp(0, 1) * 255
+        images.append(drawn.round().to(torch.uint8).unflatten(1, known.images.shape[1:]))
+        labels.append(label.repeat(per_label))
+    return Part(torch.cat(images), torch.cat(labels))
+
+
+def _vectors(part: Part, label: int) -> Tensor:
+    """Pictures of one label as floats ``[N, 784]`` from 0 to 1."""
+    return part.images[part.labels == label].flatten(1).float() / 255
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
