@@ -89,6 +89,8 @@ class Batcher:
     ) -> "asyncio.Future[Delivered]":
         """Queue rows of one shape. Cancel the future to give up. Raises Overloaded, NotReady."""
         rows = len(next(iter(tensors.values())))
+        if not rows:
+            raise ValueError("expected at least one row; got none")
         future: asyncio.Future[Delivered] = self._loop.create_future()
         entry = Entry(tensors, rows, deadline, future, time.monotonic())
         shape = tuple((name, array.shape[1:]) for name, array in sorted(tensors.items()))
@@ -154,22 +156,22 @@ class Batcher:
         """Wait for work and take up to ``max_rows`` of one shape. False when closed and empty."""
         with self._work:
             while True:
-                queue = self._next_queue(outcomes)
-                if queue:
-                    wait_s = self._company_wait_s(queue)
-                    if wait_s <= 0:
-                        self._take(queue, batch)
-                        return True
-                    self._work.wait(wait_s)
-                elif outcomes:
+                self._drop_dead(outcomes)
+                waits_s = {
+                    shape: self._company_wait_s(queue) for shape, queue in self._queues.items()
+                }
+                due = [self._queues[shape] for shape, wait_s in waits_s.items() if wait_s <= 0]
+                if due:
+                    self._take(min(due, key=lambda queue: queue[0]), batch)
+                    return True
+                if outcomes:
                     return True  # only late ones: tell them now
-                elif self._closing:
+                if self._closing:
                     return False
-                else:
-                    self._work.wait()
+                self._work.wait(min(waits_s.values(), default=None))
 
-    def _next_queue(self, outcomes: list[Outcome]) -> list[tuple[float, int, Entry]] | None:
-        """The shape whose head is due first, once the settled and the late are out of the way."""
+    def _drop_dead(self, outcomes: list[Outcome]) -> None:
+        """Take the settled and the late off the heads of the queues."""
         now = time.monotonic()
         for shape, queue in list(self._queues.items()):
             while queue and (queue[0][2].settled or queue[0][2].deadline <= now):
@@ -178,7 +180,6 @@ class Batcher:
                     outcomes.append((entry, DeadlinePassed("the deadline passed in the queue")))
             if not queue:
                 del self._queues[shape]
-        return min(self._queues.values(), key=lambda queue: queue[0], default=None)
 
     def _company_wait_s(self, queue: list[tuple[float, int, Entry]]) -> float:
         """How long the head still waits for company; 0 unless a delay was asked for."""
@@ -218,7 +219,7 @@ class Batcher:
         try:
             outputs = _checked(self._run(_join(batch)), rows)
         except Exception as error:  # noqa: BLE001 - whatever a graph raises is the batch's matter
-            self._tell(BatchReport(rows, time.monotonic() - started, failed=True))
+            self._report(BatchReport(rows, time.monotonic() - started, failed=True))
             if rows == 1:
                 self._fail(batch[0], error, outcomes)
                 return
@@ -227,8 +228,14 @@ class Batcher:
             return
         spent = time.monotonic() - started
         waits = [entry.queue_s for entry, start, _ in batch if start == 0]
-        self._tell(BatchReport(rows, spent, waits))
+        self._report(BatchReport(rows, spent, waits))
         self._share(batch, outputs, spent, outcomes)
+
+    def _report(self, report: BatchReport) -> None:
+        try:
+            self._tell(report)
+        except Exception:
+            log.exception("a batch could not be counted")  # its answers are worth more
 
     def _fail(self, piece: Slice, error: Exception, outcomes: list[Outcome]) -> None:
         entry, row, _ = piece

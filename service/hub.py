@@ -1,37 +1,29 @@
 """ModelHub: reference → loaded version → answer. Knows no wire and no ONNX.
 
-All refusals happen here, before anything is queued. Loading happens in one thread at a time, beside
-whatever is serving.
+Loading happens in one thread at a time, beside whatever is serving.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model_store.bundle import Bundle
-from model_store.errors import ItemError, ItemMismatch, NotFound, StoreError
-from model_store.manifest import Manifest, Verb
-from model_store.spec import Encoded, Parameters, Tensors
+from model_store.errors import NotFound, StoreError
+from model_store.manifest import Manifest
 from model_store.store import STABLE, Store, split_ref
-from service.errors import BodyTooLarge, DeadlinePassed, ModelFault, NotReady, ServiceError
+from service.answering import Answering
+from service.errors import NotReady, ServiceError
 from service.loaded import LoadedModel, load
 from service.runner import cpu_budget
-from service.schema import Ask, Delivered, Reply
+from service.schema import Ask, Reply
 from service.settings import Settings
 from service.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
-
-INLINE_BYTES = 16 * 1024
-INLINE_ROWS = 16
-"""Less than this is encoded on the event loop: handing it to a thread would cost more."""
 
 VersionKey = tuple[str, int]
 
@@ -52,6 +44,7 @@ class ModelHub:
         self._coming: dict[VersionKey, asyncio.Task[LoadedModel]] = {}
         self._failed: dict[VersionKey, str] = {}
         self._index: dict[str, _Entry] = {}
+        self._answering = Answering(settings.max_items, self._decoding)
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -189,86 +182,9 @@ class ModelHub:
             self._decoding, function, *arguments
         )
 
-    # --- answering -----------------------------------------------------------------------------
-
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
-        started = time.monotonic()
-        failure: str | None = "REJECTED"
-        try:
-            async with asyncio.timeout(max(0.0, ask.deadline - started)):
-                reply = await self._answer(ask, model)
-            failure = None
-            return reply
-        except TimeoutError:
-            failure = "OTHER"
-            raise DeadlinePassed("the request's deadline passed") from None
-        except asyncio.CancelledError:
-            failure = "CANCELED"
-            raise
-        except ModelFault:
-            failure = "BACKEND"
-            raise
-        finally:
-            model.meter.request(time.monotonic() - started, failure)
-
-    async def _answer(self, ask: Ask, model: LoadedModel) -> Reply:
-        verb = model.verb(ask.verb)
-        for_input, for_answer = verb.read_parameters(ask.parameters)
-        if not ask.items:
-            raise ItemMismatch("expected at least one item; got none", field="inputs")
-        if len(ask.items) > self.settings.max_items:
-            raise BodyTooLarge(
-                f"expected at most {self.settings.max_items:,} inputs; got {len(ask.items):,}"
-            )
-        clock = time.monotonic()
-        heavy = ask.body_bytes > INLINE_BYTES or len(ask.items) > INLINE_ROWS
-        encode = model.encoders[ask.verb]
-        arguments = (encode, ask.items, for_input)
-        encoded = await self._blocking(_encode, *arguments) if heavy else _encode(*arguments)
-        model.meter.stage("compute_input", time.monotonic() - clock)
-        rows, queue_s, compute_s = await self._run(ask, model, verb, encoded)
-        clock = time.monotonic()
-        heavy = sum(item.rows for item in encoded) > INLINE_ROWS
-        parts = (verb, rows, encoded, for_answer)
-        outputs = await self._blocking(_decode, *parts) if heavy else _decode(*parts)
-        model.meter.stage("compute_output", time.monotonic() - clock)
-        return Reply(model.manifest.name, model.manifest.version, outputs, queue_s, compute_s)
-
-    async def _run(
-        self, ask: Ask, model: LoadedModel, verb: Verb, encoded: Sequence[Encoded]
-    ) -> tuple[list[Tensors], float, float]:
-        """Send rows of each shape as one entry; give each item its own rows back."""
-        total = sum(item.rows for item in encoded)
-        if total > self.settings.max_items:
-            raise BodyTooLarge(f"expected at most {self.settings.max_items:,} rows; got {total:,}")
-        lane = model.lanes[verb.graph]
-        padded = [lane.pad(item) for item in encoded]
-        model.meter.padded(_cells(item.tensors for item in encoded), _cells(padded))
-        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-        for place, tensors in enumerate(padded):
-            shape = tuple(array.shape[1:] for array in tensors.values())
-            groups.setdefault(shape, []).append(place)
-        waiting = []
-        try:
-            for places in groups.values():
-                joined = _stack([padded[place] for place in places])
-                waiting.append(lane.submit(joined, ask.deadline, ask.priority))
-            owners = [
-                [p for p in places for _ in range(encoded[p].rows)] for places in groups.values()
-            ]
-            delivered = await _all(waiting, owners)
-        finally:
-            for future in waiting:
-                future.cancel()
-        rows: list[Tensors] = [{} for _ in encoded]
-        for places, result in zip(groups.values(), delivered, strict=True):
-            offset = 0
-            for place in places:
-                end = offset + encoded[place].rows
-                rows[place] = {key: array[offset:end] for key, array in result.tensors.items()}
-                offset = end
-        return rows, max(d.queue_s for d in delivered), max(d.compute_s for d in delivered)
+        return await self._answering.answer(ask, model)
 
     # --- telling -------------------------------------------------------------------------------
 
@@ -352,52 +268,3 @@ class _Entry:
 
     def __init__(self, versions: list[int], aliases: dict[str, int], default: int) -> None:
         self.versions, self.aliases, self.default = versions, aliases, default
-
-
-def _encode(encode: Any, items: Sequence[object], parameters: Parameters) -> list[Encoded]:
-    encoded = []
-    for index, item in enumerate(items):
-        try:
-            encoded.append(encode(item, parameters))
-        except ItemError as error:
-            error.index = index
-            raise
-    return encoded
-
-
-def _decode(
-    verb: Verb, rows: Sequence[Tensors], encoded: Sequence[Encoded], parameters: Any
-) -> list[dict[str, Any]]:
-    return [
-        verb.answer.answer(tensors, item.context, parameters)
-        for tensors, item in zip(rows, encoded, strict=True)
-    ]
-
-
-def _stack(items: Sequence[Tensors]) -> Tensors:
-    if len(items) == 1:
-        return items[0]
-    return {key: np.concatenate([item[key] for item in items]) for key in items[0]}
-
-
-def _cells(items: Any) -> int:
-    return sum(array.size for item in items for array in item.values())
-
-
-async def _all(
-    waiting: "Sequence[asyncio.Future[Delivered]]", owners: Sequence[Sequence[int]]
-) -> list[Delivered]:
-    pairs = list(zip(waiting, owners, strict=True))
-    if len(pairs) == 1:
-        return [await _one(*pairs[0])]  # the common case; gather would make a task of it
-    return list(await asyncio.gather(*(_one(*pair) for pair in pairs)))
-
-
-async def _one(future: "asyncio.Future[Delivered]", owners: Sequence[int]) -> Delivered:
-    """Await an entry; a fault's row becomes the place of its item in the request."""
-    try:
-        return await future
-    except ModelFault as fault:
-        if fault.row is not None:
-            fault.row = owners[fault.row]
-        raise
