@@ -160,7 +160,7 @@ class _Triton(Collector):
 
 
 def _metric(name: str, words: str) -> Metric:
-    # Untyped, because the client library puts _total behind the name of every counter it is told of,
+    # Untyped, because the client library puts _total behind every counter that it is told of,
     # and Triton's have none.
     return Metric(f"nv_inference_{name}", words, "unknown")
 

@@ -1,11 +1,15 @@
 """Judging made pictures: a small classifier that learned from real ones only, and distances.
 
-Knows no recipe and no generator. All pictures are uint8 ``[N, C, H, W]``.
+Knows no recipe and no generator.
 """
+
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from training.data.class_folders import Pictures
 
 EMBEDDING_SIZE = 64
 LEARNING_RATE = 3e-3
@@ -15,10 +19,10 @@ BATCH_SIZE = 64
 class Judge:
     """A classifier nobody trained against, so that nobody can have learned to please it."""
 
-    def __init__(self, images: Tensor, labels: Tensor, classes: int, epochs: int = 5) -> None:
-        """Learns at once, from real ``images`` and their int64 ``[N]`` labels."""
+    def __init__(self, real: Pictures, epochs: int = 5) -> None:
+        """Learns at once."""
         self.features = nn.Sequential(
-            *_convolution(images.shape[1], 16),
+            *_convolution(real.images.shape[1], 16),
             *_convolution(16, 32),
             *_convolution(32, 64),  # [N, 64, H/8, W/8]
             nn.AdaptiveMaxPool2d(3),
@@ -26,36 +30,36 @@ class Judge:
             nn.Linear(9 * 64, EMBEDDING_SIZE),
             nn.ReLU(),
         )
-        self.head = nn.Linear(EMBEDDING_SIZE, classes)
+        self.head = nn.Linear(EMBEDDING_SIZE, int(real.labels.max()) + 1)
         with torch.enable_grad():
-            self._learn(images, labels, epochs)
+            self._learn(real, epochs)
         self.features.eval().requires_grad_(False)
         self.head.requires_grad_(False)
 
-    def _learn(self, images: Tensor, labels: Tensor, epochs: int) -> None:
+    def _learn(self, real: Pictures, epochs: int) -> None:
         parameters = [*self.features.parameters(), *self.head.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE)
-        batches = max(1, len(images) // BATCH_SIZE)
+        steps = max(1, len(real) // BATCH_SIZE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, LEARNING_RATE, total_steps=epochs * batches
+            optimizer, LEARNING_RATE, total_steps=epochs * steps
         )
         for _ in range(epochs):
-            for rows in torch.randperm(len(images)).split(BATCH_SIZE)[:batches]:
-                scores = self.head(self.features(images[rows].float() / 255))
+            for rows in torch.split(torch.randperm(len(real)), BATCH_SIZE)[:steps]:
+                scores = self.head(self.features(real.images[rows].float() / 255))
                 optimizer.zero_grad()
-                F.cross_entropy(scores, labels[rows]).backward()
+                torch.autograd.backward(F.cross_entropy(scores, real.labels[rows]))
                 optimizer.step()
                 schedule.step()
 
     def embed(self, images: Tensor) -> Tensor:
-        """float ``[N, 64]``: what the judge looks at."""
-        parts = [self.features(part.float() / 255) for part in images.split(500)]
-        return torch.cat(parts)
+        """uint8 ``[N, C, H, W]`` → float ``[N, 64]``: what the judge looks at."""
+        parts = torch.split(images, 500)
+        return torch.cat([self.features(part.float() / 255) for part in parts])
 
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+    def accuracy(self, pictures: Pictures) -> float:
         """How often it reads what the label says."""
-        guess = self.head(self.embed(images)).argmax(1)
-        return float((guess == labels).float().mean())
+        guess = self.head(self.embed(pictures.images)).argmax(1)
+        return float((guess == pictures.labels).float().mean())
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -65,6 +69,36 @@ def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
         nn.ReLU(),
         nn.MaxPool2d(2),
     ]
+
+
+def score(judge: Judge, made: Pictures, real: Pictures, known: Pictures) -> dict[str, float]:
+    """How good ``made`` pictures are beside ``real`` ones that nobody learned from. ``known`` are
+    those that the maker learned from.
+
+    ``label_accuracy``: how often the judge reads the label asked for. ``energy_distance``: to the
+    real ones, in what the judge sees. ``diversity``: mean distance between pictures of one label,
+    real ones having 1. ``novelty``: distance to the nearest known picture, real ones having 1 and
+    copies 0.
+    """
+    energy, diversity, novelty = [], [], []
+    for label in range(int(real.labels.max()) + 1):
+        ours, theirs, learned = (p[p.labels == label].images for p in (made, real, known))
+        energy.append(energy_distance(judge.embed(ours), judge.embed(theirs)))
+        ours, theirs, learned = flat(ours), flat(theirs), flat(learned)
+        diversity.append(mean_distance(ours) / mean_distance(theirs))
+        novelty.append(nearest_distance(ours, learned) / nearest_distance(theirs, learned))
+    return {
+        "label_accuracy": judge.accuracy(made),
+        "energy_distance": fmean(energy),
+        "diversity": fmean(diversity),
+        "lowest_diversity": min(diversity),
+        "novelty": fmean(novelty),
+    }
+
+
+def flat(images: Tensor) -> Tensor:
+    """uint8 ``[N, C, H, W]`` → floats ``[N, C·H·W]`` from 0 to 1."""
+    return images.flatten(1).float() / 255
 
 
 def mean_distance(vectors: Tensor) -> float:

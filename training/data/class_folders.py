@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from model_store.errors import ItemError
 from model_store.inputs.image import FORMATS, ImageInput
@@ -20,17 +22,34 @@ FORMAT = f"a folder with one folder of {', '.join(FORMATS)} pictures for each cl
 
 
 @dataclass(frozen=True)
-class LabelledImages:
-    """Pictures uint8 ``[N, C, H, W]``, their classes int64 ``[N]`` as places in ``names``."""
+class Pictures:
+    """``images`` uint8 ``[N, C, H, W]``, ``labels`` int64 ``[N]`` as places in a list of names."""
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Tensor) -> "Pictures":
+        return Pictures(self.images[rows], self.labels[rows])
+
+    def __add__(self, other: "Pictures") -> "Pictures":
+        return Pictures(
+            torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels])
+        )
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """What :func:`read` found. ``copies``: left out because the same picture was there already."""
+
+    pictures: Pictures
     names: tuple[str, ...]
-    copies: int = 0
-    """Pictures left out because the same one was there already."""
+    copies: int
 
 
-def read(path: Path, kind: ImageInput, *, min_per_class: int) -> LabelledImages:
+def read(path: Path, kind: ImageInput, *, min_per_class: int) -> ClassFolders:
     """Every picture under ``path``, resized and flattened as ``kind`` does it for a caller.
 
     A picture that is there twice counts once: its copy could land in the test part. Raises
@@ -57,7 +76,8 @@ def read(path: Path, kind: ImageInput, *, min_per_class: int) -> LabelledImages:
             labels.append(label)
     _check_counts(path, folders, labels, min_per_class)
     names = tuple(folder.name for folder in folders)
-    return LabelledImages(np.stack(images), np.array(labels, dtype=np.int64), names, copies)
+    pictures = Pictures(torch.from_numpy(np.stack(images)), torch.tensor(labels))
+    return ClassFolders(pictures, names, copies)
 
 
 def _class_folders(path: Path) -> list[Path]:

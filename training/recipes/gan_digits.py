@@ -5,6 +5,7 @@ LOG
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -19,8 +20,8 @@ from model_store.inputs.none import NoneInput
 from model_store.manifest import Category, Family, Verb
 from training import report
 from training.data import digits
-from training.data.digits import Part
-from training.judge import Judge, energy_distance, mean_distance, nearest_distance
+from training.data.class_folders import Pictures
+from training.judge import Judge, energy_distance, flat, score
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class LabelNorm(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         scale, shift = self.style(label)[:, :, None, None].chunk(2, 1)  # [B, C, 1, 1] each
-        return self.norm(x) * (1 + scale) + shift
+        styled: Tensor = self.norm(x) * (1 + scale) + shift
+        return styled
 
 
 class Generator(nn.Module):
@@ -206,12 +208,12 @@ class GanDigits(Recipe[GanConfig]):
         """
         del fold
         drawn, real = self._draw(networks["generator"], 40), self.digits.validation
-        return _mean(
-            energy_distance(_vectors(drawn, label), _vectors(real, label))
+        return fmean(
+            energy_distance(*(flat(part.images[part.labels == label]) for part in (drawn, real)))
             for label in range(len(self.digits.names))
         )
 
-    def _draw(self, generator: nn.Module, per_label: int) -> Part:
+    def _draw(self, generator: nn.Module, per_label: int) -> Pictures:
         """The same noise for the same seed, ``per_label`` drawings of each label in its order."""
         wanted = torch.arange(len(self.digits.names)).repeat_interleave(per_label)
         random = torch.Generator().manual_seed(self.config.seed)
@@ -220,52 +222,31 @@ class GanDigits(Recipe[GanConfig]):
         served = Served(generator)
         pixels = [
             served(some.to(device), labels.to(device)).cpu()
-            for some, labels in zip(noise.split(500), wanted.split(500), strict=True)
+            for some, labels in zip(torch.split(noise, 500), torch.split(wanted, 500), strict=True)
         ]
-        return Part(torch.cat(pixels), wanted)
+        return Pictures(torch.cat(pixels), wanted)
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
         real, known = self.digits.test, self.digits.train
         drawn = self._draw(fitted[-1]["generator"], SAMPLES_PER_LABEL)
         sampled = gaussian_samples(known, SAMPLES_PER_LABEL)
-        judged = known + self.digits.validation
-        judge = Judge(judged.images, judged.labels, len(self.digits.names))
+        judge = Judge(known + self.digits.validation)
         return Evaluation(
-            metrics=self._scores(drawn, judge),
+            metrics=score(judge, drawn, real, known),
             baselines={
-                "gaussian_of_each_label": self._scores(sampled, judge),
-                "real_images": self._scores(real, judge),
+                "gaussian_of_each_label": score(judge, sampled, real, known),
+                "real_test_images": score(judge, real, real, known),
             },
             description=(
-                f"{SAMPLES_PER_LABEL} drawings of each label, read by a classifier that saw only"
-                " real images and no part in the training of this model (label accuracy); their"
-                " mean distance within a label, and to the nearest training image, as multiples"
-                " of the same for real test images (diversity, novelty: copies have 0); the energy"
-                f" distance to the test images in what that classifier sees. {self.digits.counts}."
+                f"{SAMPLES_PER_LABEL} drawings of each label. Label accuracy: how often they are"
+                " read as the label asked for by a classifier that saw only real images and had no"
+                " part in the training. Energy distance: to the test images, in what that"
+                " classifier sees; 0 is the same distribution. Diversity: mean pixel distance"
+                " within a label, real images having 1. Novelty: distance to the nearest training"
+                f" image, real test images having 1 and copies 0. Data: {self.digits.counts}."
             ),
-            figures={
-                "samples": self._sheet(drawn),
-                "baseline_samples": self._sheet(sampled),
-            },
+            figures={"samples": sheet(drawn), "baseline_samples": sheet(sampled)},
         )
-
-    def _scores(self, part: Part, judge: Judge) -> dict[str, float]:
-        real, known = self.digits.test, self.digits.train
-        found: dict[str, list[float]] = {"diversity": [], "novelty": [], "energy_distance": []}
-        for label in range(len(self.digits.names)):
-            some, test, train = (_vectors(p, label) for p in (part, real, known))
-            found["diversity"].append(mean_distance(some) / mean_distance(test))
-            near = nearest_distance(some, train) / nearest_distance(test, train)
-            found["novelty"].append(near)
-            seen = (judge.embed(p.images[p.labels == label]) for p in (part, real))
-            found["energy_distance"].append(energy_distance(*seen))
-        means = {name: _mean(values) for name, values in found.items()}
-        return {"label_accuracy": judge.accuracy(part.images, part.labels), **means}
-
-    def _sheet(self, part: Part) -> "Figure":
-        """Ten drawings in a row for each of the first ten labels."""
-        rows = [part.images[part.labels == label][:10] for label in range(10)]
-        return report.image_grid(torch.cat(rows).numpy())
 
     def package(self, networks: Networks, folder: Path) -> Package:
         del folder
@@ -283,27 +264,22 @@ class GanDigits(Recipe[GanConfig]):
         return Package(graphs={MAIN_GRAPH: graph}, verbs={"generate": verb})
 
 
-def gaussian_samples(known: Part, per_label: int) -> Part:
+def gaussian_samples(known: Pictures, per_label: int) -> Pictures:
     """What a generator without a network does: for each label a normal distribution with the mean
     and covariance of its training images.
     """
-    images, labels = [], []
-    for label in known.labels.unique():
-        vectors = _vectors(known, int(label))  # [N, 784]
+    made = []
+    for label in torch.unique(known.labels):
+        vectors = flat(known.images[known.labels == label])  # [N, 784]
         centre = vectors.mean(0)
         # A random mix of the centred images has exactly their covariance.
-        mix = torch.randn(per_label, len(vectors)) / max(1, len(vectors) - 1) ** 0.5
-        drawn = (centre + mix @ (vectors - centre)).clamp(0, 1) * 255
-        images.append(drawn.round().to(torch.uint8).unflatten(1, known.images.shape[1:]))
-        labels.append(label.repeat(per_label))
-    return Part(torch.cat(images), torch.cat(labels))
+        mix = torch.randn(per_label, len(vectors)) / (len(vectors) - 1) ** 0.5
+        pixels = ((centre + mix @ (vectors - centre)).clamp(0, 1) * 255).round().to(torch.uint8)
+        made.append(pixels.unflatten(1, known.images.shape[1:]))
+    return Pictures(torch.cat(made), torch.unique(known.labels).repeat_interleave(per_label))
 
 
-def _vectors(part: Part, label: int) -> Tensor:
-    """Pictures of one label as floats ``[N, 784]`` from 0 to 1."""
-    return part.images[part.labels == label].flatten(1).float() / 255
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
+def sheet(pictures: Pictures) -> "Figure":
+    """Ten pictures in a row for each of the first ten labels."""
+    rows = [pictures.images[pictures.labels == label][:10] for label in range(10)]
+    return report.image_grid(torch.cat(rows).numpy())
