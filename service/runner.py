@@ -13,6 +13,8 @@ from service.errors import NotReady
 log = logging.getLogger(__name__)
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+CGROUP = Path("/sys/fs/cgroup")
+FATAL = 4
 
 
 class Runner:
@@ -29,13 +31,15 @@ class Runner:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The memory plan is per shape; batches here have many.
         options.enable_mem_pattern = False
-        options.log_severity_level = 3
+        # Its errors reach us as exceptions; its own lines would stand between those of our log.
+        options.log_severity_level = FATAL
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=_providers(device)
             )
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a class per kind of damage
-            raise NotReady(f"{path.name}: {error}") from None
+            reason = str(error).replace(str(path), path.name)  # callers read it; the folder is ours
+            raise NotReady(f"{path.name}: {reason}") from None
         self.provider: str = self._session.get_providers()[0]
         if device == "cuda" and self.provider != CUDA:
             raise NotReady(f"{path.name}: CUDA was asked for, but ONNX Runtime fell back to CPU")
@@ -47,7 +51,7 @@ class Runner:
 
     def close(self) -> None:
         """Give the memory back. The runner is dead afterwards."""
-        del self._session
+        self._session = None
 
 
 def _providers(device: str) -> list[str]:
@@ -70,11 +74,11 @@ def cpu_budget() -> int:
 
 
 def _quota_v2() -> float | None:
-    quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    quota, period = (CGROUP / "cpu.max").read_text().split()
     return None if quota == "max" else int(quota) / int(period)
 
 
 def _quota_v1() -> float | None:
-    folder = Path("/sys/fs/cgroup/cpu")
+    folder = CGROUP / "cpu"
     quota = int((folder / "cpu.cfs_quota_us").read_text())
     return None if quota <= 0 else quota / int((folder / "cpu.cfs_period_us").read_text())

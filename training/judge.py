@@ -108,12 +108,13 @@ def mean_distance(vectors: Tensor) -> float:
 
 
 def energy_distance(some: Tensor, others: Tensor) -> float:
-    """How unlike two clouds of vectors ``[N, D]`` and ``[M, D]`` are: 0 where both come from one
-    distribution, whatever its shape (Székely and Rizzo 2013). Estimated without bias, so it can
-    be a little below 0.
+    """How unlike two clouds of vectors ``[N, D]`` and ``[M, D]`` are, from 0 (one distribution,
+    whatever its shape) to 1 (worlds apart): Székely and Rizzo 2013, as a share of the distance
+    between the clouds. Estimated without bias, so it can be a little below 0.
     """
     between = float(torch.cdist(some, others).mean())
-    return 2 * between - mean_distance(some) - mean_distance(others)
+    within = (mean_distance(some) + mean_distance(others)) / 2
+    return 1 - within / between if between else 0.0
 
 
 def nearest_distance(vectors: Tensor, known: Tensor) -> float:

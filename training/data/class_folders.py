@@ -85,6 +85,9 @@ def _class_folders(path: Path) -> list[Path]:
         came = "a file" if path.exists() else "nothing there"
         raise DataError(f"{path}: expected {FORMAT}; got {came}")
     folders = [entry for entry in _visible(path) if entry.is_dir()]
+    loose = [entry for entry in _visible(path) if entry not in folders]
+    if folders and loose:
+        raise DataError(f"{path}: expected only class folders; got the file {loose[0].name!r} too")
     if len(folders) < 2:
         found = show_names(folder.name for folder in folders)
         raise DataError(f"{path}: expected {FORMAT}, two at least; got {len(folders)} {found}")

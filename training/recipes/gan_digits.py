@@ -64,6 +64,8 @@ class Generator(nn.Module):
     def __init__(self, noise_size: int, width: int, classes: int) -> None:
         super().__init__()
         self.label = nn.Embedding(classes, 32)
+        # Quiet beside the noise: at torch's own scale all drawings of a label came out alike.
+        nn.init.normal_(self.label.weight, std=0.2)
         self.dense = nn.Linear(noise_size + 32, 2 * width * 7 * 7, bias=False)
         self.norm_7 = LabelNorm(2 * width, classes)
         self.up_14 = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False)

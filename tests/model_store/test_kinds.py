@@ -1,0 +1,336 @@
+"""The contract of every kind of input and answer. A new kind is here as soon as its file is."""
+
+import ast
+import base64
+import contextlib
+import io
+import json
+import typing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from model_store import answers, inputs
+from model_store.answers import AnswerSpec
+from model_store.answers.anomaly import AnomalyAnswer
+from model_store.answers.classes import ClassesAnswer
+from model_store.answers.forecast import ForecastAnswer
+from model_store.answers.image import ImageAnswer
+from model_store.answers.vector import VectorAnswer
+from model_store.errors import ItemError, ItemMismatch
+from model_store.inputs import InputSpec
+from model_store.inputs.image import ImageInput
+from model_store.inputs.none import NoneInput
+from model_store.inputs.series import SeriesInput
+from model_store.inputs.table import Column, TableInput
+from model_store.inputs.text import TextInput
+from model_store.manifest import Tensor
+from model_store.spec import AnswerKind, Encoded, InputKind, Tensors
+
+LONGEST_MESSAGE = 3_000
+
+
+def _png() -> str:
+    pixels = np.arange(6 * 5, dtype=np.uint8).reshape(6, 5) * 8
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+class Sample(NamedTuple):
+    """An input kind's spec, an item it takes, and one it does not with the field at fault."""
+
+    spec: InputKind
+    item: Any
+    bad: Any
+    field: str
+
+
+INPUTS = {
+    "image": Sample(
+        ImageInput(height=4, width=3, channels=1), {"b64": _png()}, {"b64": "not base64!"}, "b64"
+    ),
+    "none": Sample(
+        NoneInput(noise_size=4, labels=("a", "b")), {"seed": 5, "label": "a"}, {"seed": -1}, "seed"
+    ),
+    "series": Sample(
+        SeriesInput(columns=("x", "y"), length=3),
+        [[1, 2], [3, 4], [5, 6], [7.5, 8]],
+        {"x": [1, 2, 3], "y": [1, "two", 3]},
+        "y",
+    ),
+    "table": Sample(
+        TableInput(columns=(Column(name="a"), Column(name="colour", categories=("red", "blue")))),
+        {"a": 1.5, "colour": "blue"},
+        {"a": 1.5, "colour": "green"},
+        "colour",
+    ),
+    "text": Sample(TextInput(max_tokens=8), "a good day", ["a", "list"], ""),
+}
+
+ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
+    "anomaly": (
+        AnomalyAnswer(features=("a", "b"), threshold=0.5, false_alarm_rate=0.01),
+        {"score": np.float32([0.75]), "contributions": np.float32([[0.25, 0.5]])},
+    ),
+    "classes": (
+        ClassesAnswer(labels=("cat", "dog", "eel")),
+        {"probabilities": np.float32([[0.25, 0.5, 0.25]])},
+    ),
+    "forecast": (
+        ForecastAnswer(columns=("x",), horizon=2),
+        {name: np.float32([[[1.0], [2.0]]]) for name in ("values", "lower", "upper")},
+    ),
+    "image": (ImageAnswer(), {"image": np.zeros((2, 3, 4, 4), np.uint8)}),
+    "vector": (VectorAnswer(size=2), {"embedding": np.float32([[0.5, -1.5]])}),
+}
+
+
+def _kinds(spec: Any) -> dict[str, Any]:
+    """The members of a discriminated union, by kind."""
+    union = typing.get_args(spec)[0]
+    return {kind.model_fields["kind"].default: kind for kind in typing.get_args(union)}
+
+
+def _files(package: Any) -> set[str]:
+    found = Path(package.__file__).parent.glob("*.py")
+    return {path.stem for path in found} - {"__init__"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle's folder with a real tokenizer, for the kinds that open one."""
+    folder = tmp_path_factory.mktemp("bundle")
+    words = ["[UNK]", "a", "good", "day"]
+    unknown = {"unk_token": words[0]}
+    tokenizer = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(words)}, **unknown)
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+specs = pytest.mark.parametrize(
+    "spec",
+    [sample.spec for sample in INPUTS.values()] + [spec for spec, _ in ANSWERS.values()],
+    ids=lambda spec: type(spec).__name__,
+)
+input_kinds = pytest.mark.parametrize("kind", sorted(INPUTS))
+answer_kinds = pytest.mark.parametrize("kind", sorted(ANSWERS))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner, max_size=6),
+    max_leaves=25,
+)
+
+
+def _encode(sample: Sample, item: object, folder: Path) -> Encoded:
+    return sample.spec.encoder(folder)(item, sample.spec.parameters())
+
+
+def _encode_or_refuse(sample: Sample, item: object, folder: Path) -> Encoded | None:
+    """None where it was refused, in few words."""
+    try:
+        return _encode(sample, item, folder)
+    except ItemError as error:
+        if not 0 < len(str(error)) < LONGEST_MESSAGE:
+            raise AssertionError(f"a message of {len(str(error))} characters") from error
+        return None
+
+
+# --- both --------------------------------------------------------------------------------------
+
+
+def test_every_file_is_a_kind_and_every_kind_is_tested() -> None:
+    assert set(_kinds(InputSpec)) == _files(inputs) == set(INPUTS)
+    assert set(_kinds(AnswerSpec)) == _files(answers) == set(ANSWERS)
+    assert len(INPUTS) >= 5
+    assert len(ANSWERS) >= 5
+
+
+def _union(spec: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(InputSpec if isinstance(spec, InputKind) else AnswerSpec)
+
+
+@specs
+def test_a_spec_survives_a_round_trip_through_json(spec: Any) -> None:
+    assert _union(spec).validate_json(spec.model_dump_json()) == spec
+
+
+@specs
+def test_a_spec_refuses_a_field_it_does_not_know(spec: Any) -> None:
+    with pytest.raises(ValidationError, match="colour"):
+        _union(spec).validate_python({**spec.model_dump(), "colour": "red"})
+
+
+@specs
+def test_a_spec_cannot_be_changed(spec: Any) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.kind = "other"
+
+
+@specs
+def test_parameters_have_defaults_and_refuse_others(spec: Any) -> None:
+    spec.parameters()
+    with pytest.raises(ValidationError, match="colour"):
+        spec.parameters(colour="red")
+
+
+def test_no_input_shares_a_parameter_with_an_answer() -> None:
+    """A request's parameters are told apart by name."""
+    of_inputs = {name for s in INPUTS.values() for name in s.spec.parameters.model_fields}
+    of_answers = {name for spec, _ in ANSWERS.values() for name in spec.parameters.model_fields}
+    assert of_inputs & of_answers == set()
+
+
+@pytest.mark.parametrize("package", [inputs, answers], ids=["inputs", "answers"])
+def test_no_kind_knows_a_sibling(package: Any) -> None:
+    for path in Path(package.__file__).parent.glob("*.py"):
+        if path.stem == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            known = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            known += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in known if name.startswith("model_store.inputs")], path
+            assert not [name for name in known if name.startswith("model_store.answers")], path
+
+
+# --- inputs ------------------------------------------------------------------------------------
+
+
+@input_kinds
+def test_an_item_becomes_tensors_whose_first_axis_is_the_row(kind: str, folder: Path) -> None:
+    sample = INPUTS[kind]
+    encoded = _encode(sample, sample.item, folder)
+    assert encoded.rows >= 1
+    for name, array in encoded.tensors.items():
+        assert len(array) == encoded.rows
+        assert array.flags.c_contiguous
+        Tensor.model_validate({"name": name, "dtype": array.dtype.name, "shape": array.shape})
+
+
+@input_kinds
+def test_an_item_gives_the_same_tensors_each_time(kind: str, folder: Path) -> None:
+    sample = INPUTS[kind]
+    first, second = (_encode(sample, sample.item, folder) for _ in range(2))
+    for name, array in first.tensors.items():
+        np.testing.assert_array_equal(array, second.tensors[name])
+    assert first.context == second.context
+
+
+@input_kinds
+def test_an_item_sent_as_a_raw_body_gives_the_same_tensors(kind: str, folder: Path) -> None:
+    sample = INPUTS[kind]
+    if not sample.spec.media_types:
+        with pytest.raises(ItemMismatch):
+            sample.spec.body(sample.item)
+        return
+    body, media_type = sample.spec.body(sample.item)
+    assert media_type in sample.spec.media_types
+    [item] = sample.spec.items(body, media_type)
+    from_body, from_json = (_encode(sample, i, folder) for i in (item, sample.item))
+    for name, array in from_json.tensors.items():
+        np.testing.assert_array_equal(array, from_body.tensors[name])
+
+
+@input_kinds
+def test_an_error_says_what_came_and_names_the_field(kind: str, folder: Path) -> None:
+    sample = INPUTS[kind]
+    with pytest.raises(ItemMismatch, match="got") as caught:
+        _encode(sample, sample.bad, folder)
+    assert caught.value.field.rpartition(".")[2] == sample.field
+    assert str(caught.value).startswith(caught.value.field)
+
+
+@input_kinds
+@given(item=json_values)
+def test_whatever_json_comes_it_is_encoded_or_refused(kind: str, item: Any, folder: Path) -> None:
+    sample = INPUTS[kind]
+    shapes = {k: (v.dtype, v.ndim) for k, v in _encode(sample, sample.item, folder).tensors.items()}
+    encoded = _encode_or_refuse(sample, item, folder)
+    if encoded:
+        assert {k: (v.dtype, v.ndim) for k, v in encoded.tensors.items()} == shapes
+        for array in encoded.tensors.values():
+            assert np.isfinite(array).all()
+
+
+@input_kinds
+@given(data=st.data())
+def test_a_field_with_anything_in_it_is_encoded_or_refused(
+    kind: str, data: st.DataObject, folder: Path
+) -> None:
+    """As above, but nearer to what the kind takes: one part of a good item is replaced."""
+    sample = INPUTS[kind]
+    item = json.loads(json.dumps(sample.item))
+    if isinstance(item, (dict, list)):
+        place = data.draw(st.sampled_from(sorted(item) if isinstance(item, dict) else [0, 1]))
+        item[place] = data.draw(json_values)
+    _encode_or_refuse(sample, item, folder)
+
+
+@input_kinds
+@pytest.mark.parametrize(
+    "item",
+    [
+        {f"key {n}": n for n in range(10_000)},
+        {"k" * 1_000_000: 1},
+        ["x" * 1_000_000],
+        {"b64": "!" * 1_000_000},
+        "data:image/png;base64," + "!" * 1_000_000,
+        {"seed": "x" * 1_000_000},
+        {"label": "x" * 1_000_000},
+        [10**4000, 10**4000],
+        {"a": 10**4000, "colour": "red"},
+    ],
+    ids=range(9),
+)
+def test_a_message_never_repeats_the_whole_of_a_large_item(
+    kind: str, item: object, folder: Path
+) -> None:
+    with pytest.raises(ItemError) as caught:
+        _encode(INPUTS[kind], item, folder)
+    assert len(str(caught.value)) < LONGEST_MESSAGE
+
+
+@input_kinds
+@given(body=st.binary() | st.text().map(str.encode))
+def test_whatever_body_comes_it_is_encoded_or_refused(kind: str, body: bytes, folder: Path) -> None:
+    sample = INPUTS[kind]
+    for media_type in sample.spec.media_types:
+        with contextlib.suppress(ItemError):
+            for item in sample.spec.items(body, media_type):
+                _encode(sample, item, folder)
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+def _answer(kind: str) -> dict[str, Any]:
+    spec, tensors = ANSWERS[kind]
+    return spec.answer(tensors, {}, spec.parameters())
+
+
+@answer_kinds
+def test_an_answer_is_json_with_finite_numbers(kind: str) -> None:
+    answer = _answer(kind)
+    assert answer
+    assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+
+
+@answer_kinds
+def test_an_answer_leaves_its_tensors_as_they_were(kind: str) -> None:
+    spec, tensors = ANSWERS[kind]
+    before = {name: array.copy() for name, array in tensors.items()}
+    for array in tensors.values():
+        array.flags.writeable = False  # rows are views of the whole batch's output
+    assert spec.answer(tensors, {}, spec.parameters()) == _answer(kind)
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(array, before[name])

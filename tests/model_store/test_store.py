@@ -1,0 +1,570 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_store.bundle import Bundle
+from model_store.errors import BadName, CorruptBundle, NotFound, StoreError, VersionInUse
+from model_store.manifest import Draft, Manifest
+from model_store.store import NAME, STALE_STAGING_S, Store, split_ref
+
+Publish = Callable[..., Manifest]
+
+BAD_NAMES = [
+    "", ".", "..", "../toy", "a/b", "a\\b", "/toy", "a" * 64, "Toy", "naïve", "toy\n", " toy",
+    "-toy", ".toy", "_toy", "to y", "toy\0", "数字",
+]  # fmt: skip
+
+
+# --- names and references ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_cannot_exist_is_refused_everywhere(
+    store: Store, draft: Draft, name: str
+) -> None:
+    with pytest.raises(BadName):
+        store.versions(name)
+    with pytest.raises(BadName):
+        store.resolve(name)
+    with pytest.raises(BadName), store.stage(name):
+        pass
+    with pytest.raises(BadName):
+        store.publish(name, store.root, draft)
+    with pytest.raises(BadName):
+        store.remove(name)
+    with pytest.raises(BadName):
+        store.set_alias(name, "stable", 1)
+    assert not store.root.exists()
+
+
+@given(
+    st.from_regex(NAME, fullmatch=True), st.one_of(st.just(""), st.from_regex(NAME, fullmatch=True))
+)
+def test_a_good_reference_is_split_at_its_sign(name: str, selector: str) -> None:
+    ref = f"{name}@{selector}" if selector else name
+    assert split_ref(ref) == (name, selector)
+
+
+@given(st.text().filter(lambda text: not re.fullmatch(rf"{NAME.pattern}(@{NAME.pattern})?", text)))
+def test_any_other_text_is_no_reference(ref: str) -> None:
+    with pytest.raises(BadName, match="expected"):
+        split_ref(ref)
+
+
+@pytest.mark.parametrize(
+    "ref", ["toy@", "@1", "toy@@1", "toy@1@2", "toy@-1", "toy@STABLE", "toy@ 1"]
+)
+def test_a_reference_with_a_slip_is_refused(ref: str) -> None:
+    with pytest.raises(BadName):
+        split_ref(ref)
+
+
+def test_longest_name_is_63_characters(publish: Publish, store: Store) -> None:
+    name = "a" * 63
+    publish(name)
+    assert store.resolve(f"{name}@1") == (name, 1)
+
+
+# --- resolving ---------------------------------------------------------------------------------
+
+
+def test_a_bare_name_is_the_newest_version(publish: Publish, store: Store) -> None:
+    for _ in range(11):
+        publish()
+    assert store.versions("toy") == list(range(1, 12))  # by number: 9, 10, 11
+    assert store.resolve("toy") == ("toy", 11)
+
+
+def test_stable_wins_over_the_newest(publish: Publish, store: Store) -> None:
+    publish()
+    publish()
+    store.set_alias("toy", "stable", 1)
+    assert store.resolve("toy") == ("toy", 1)
+    assert store.resolve("toy@2") == ("toy", 2)
+    store.drop_alias("toy", "stable")
+    assert store.resolve("toy") == ("toy", 2)
+
+
+def test_another_alias_does_not_change_what_the_bare_name_means(
+    publish: Publish, store: Store
+) -> None:
+    publish()
+    publish()
+    store.set_alias("toy", "old", 1)
+    assert store.resolve("toy") == ("toy", 2)
+    assert store.resolve("toy@old") == ("toy", 1)
+
+
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ("other", "no model 'other' in the store"),
+        ("other@1", "no model 'other' in the store"),
+        ("toy@2", r"toy has no version 2; it has \[1\]"),
+        ("toy@0", "toy has no alias '0'"),
+        ("toy@01", "toy has no alias '01'"),
+        ("toy@99999999999999999999", "toy has no alias"),
+        ("toy@canary", r"toy has no alias 'canary'; it has \['stable'\]"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(
+    publish: Publish, store: Store, ref: str, words: str
+) -> None:
+    publish()
+    store.set_alias("toy", "stable", 1)
+    with pytest.raises(NotFound, match=words):
+        store.resolve(ref)
+
+
+def test_an_empty_store_and_one_that_is_not_there_have_no_models(tmp_path: Path) -> None:
+    assert Store(tmp_path).names() == []
+    assert Store(tmp_path / "nowhere").names() == []
+
+
+def test_what_is_not_a_model_is_not_listed(publish: Publish, store: Store) -> None:
+    publish()
+    (store.root / "README.md").write_text("not a model")
+    (store.root / "empty").mkdir()
+    (store.root / ".training").mkdir()
+    (store.root / "toy" / "2").write_text("a file is no version")
+    (store.root / "toy" / "03").mkdir()
+    (store.root / "toy" / "0").mkdir()
+    assert store.names() == ["toy"]
+    assert store.versions("toy") == [1]
+
+
+# --- publishing --------------------------------------------------------------------------------
+
+
+def test_published_bundle_has_every_file_with_its_hash(publish: Publish, store: Store) -> None:
+    manifest = publish()
+    assert sorted(manifest.files) == ["card.md", "model.onnx", "pictures/curve.png"]
+    bundle = store.open("toy")
+    assert bundle.manifest == manifest
+    bundle.verify()
+
+
+def test_created_is_now_in_unix_seconds(publish: Publish) -> None:
+    assert abs(publish().created - time.time()) < 5
+
+
+def test_a_staged_manifest_is_replaced_not_listed(store: Store, draft: Draft) -> None:
+    with store.stage("toy") as folder:
+        (folder / "model.onnx").write_bytes(b"graph")
+        (folder / "manifest.json").write_text("from an earlier life")
+        manifest = store.publish("toy", folder, draft)
+    assert list(manifest.files) == ["model.onnx"]
+    store.open("toy").verify()
+
+
+def test_a_link_is_not_published(store: Store, draft: Draft, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.onnx").write_bytes(b"graph")
+    with store.stage("toy") as folder:
+        (folder / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+        with pytest.raises(CorruptBundle, match=r"model\.onnx is a link"):
+            store.publish("toy", folder, draft)
+    assert store.names() == []
+
+
+def test_a_draft_that_does_not_fit_its_files_is_not_published(store: Store, draft: Draft) -> None:
+    with pytest.raises(ValueError, match="not among the files"), store.stage("toy") as folder:
+        store.publish("toy", folder, draft)
+    assert store.names() == []
+    assert _left_behind(store) == []
+
+
+def test_staging_is_gone_after_a_failure(store: Store) -> None:
+    def fail() -> None:
+        with store.stage("toy") as folder:
+            (folder / "model.onnx").write_bytes(b"half")
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        fail()
+    assert store.names() == []
+    assert _left_behind(store) == []
+
+
+def test_readers_never_see_a_staged_folder(store: Store, draft: Draft) -> None:
+    with store.stage("toy") as folder:
+        (folder / "model.onnx").write_bytes(b"graph")
+        assert store.names() == []
+        assert store.versions("toy") == []
+        with pytest.raises(NotFound):
+            store.resolve("toy")
+        store.publish("toy", folder, draft)
+    assert store.versions("toy") == [1]
+
+
+def test_other_users_may_read_what_was_published(publish: Publish, store: Store) -> None:
+    publish()
+    folder = store.open("toy").folder
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_leftovers_older_than_a_day_are_swept_and_younger_ones_stay(
+    publish: Publish, store: Store
+) -> None:
+    publish()
+    old, young = (store.root / "toy" / f".staging-{age}" for age in ("old", "young"))
+    for folder, age_s in ((old, STALE_STAGING_S + 60), (young, STALE_STAGING_S - 60)):
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(b"half")
+        os.utime(folder, (time.time() - age_s,) * 2)
+    publish()
+    assert not old.exists()
+    assert young.exists()
+
+
+def _left_behind(store: Store) -> list[str]:
+    return [entry.name for entry in store.root.rglob(".staging-*")]
+
+
+# --- removing ----------------------------------------------------------------------------------
+
+
+def test_a_removed_number_is_never_given_out_again(publish: Publish, store: Store) -> None:
+    publish()
+    publish()
+    assert store.remove("toy@2") == [2]
+    assert publish().version == 3
+    assert store.remove("toy") == [1, 3]
+    assert store.names() == []
+    assert publish().version == 4
+    assert _left_behind(store) == []
+
+
+def test_a_version_with_an_alias_stays_until_the_alias_goes(publish: Publish, store: Store) -> None:
+    publish()
+    store.set_alias("toy", "stable", 1)
+    store.set_alias("toy", "blue", 1)
+    with pytest.raises(VersionInUse, match="toy@1 is blue, stable"):
+        store.remove("toy@1")
+    store.open("toy@1").verify()
+    store.drop_alias("toy", "stable")
+    store.drop_alias("toy", "blue")
+    assert store.remove("toy@1") == [1]
+
+
+def test_removing_a_whole_model_takes_its_aliases_along(publish: Publish, store: Store) -> None:
+    publish()
+    store.set_alias("toy", "stable", 1)
+    assert store.remove("toy") == [1]
+    assert publish().version == 2
+    assert store.aliases("toy") == {}
+    assert store.resolve("toy") == ("toy", 2)
+
+
+@pytest.mark.parametrize("ref", ["toy", "toy@1", "toy@stable"])
+def test_removing_what_is_not_there_is_not_found(store: Store, ref: str) -> None:
+    with pytest.raises(NotFound):
+        store.remove(ref)
+
+
+# --- aliases -----------------------------------------------------------------------------------
+
+
+def test_an_alias_must_point_at_a_version_that_is_there(publish: Publish, store: Store) -> None:
+    publish()
+    with pytest.raises(NotFound, match="has no version 2"):
+        store.set_alias("toy", "stable", 2)
+    with pytest.raises(NotFound, match="no model 'other'"):
+        store.set_alias("other", "stable", 1)
+    assert store.aliases("toy") == {}
+    assert not (store.root / "other").exists()
+
+
+@pytest.mark.parametrize("alias", ["7", "007", "0", "1234567890", "", "a/b", "../x", "Stable"])
+def test_an_alias_that_reads_as_a_version_or_a_path_is_refused(
+    publish: Publish, store: Store, alias: str
+) -> None:
+    publish()
+    with pytest.raises(BadName, match="alias"):
+        store.set_alias("toy", alias, 1)
+
+
+def test_dropping_an_alias_that_is_not_there_says_which_are(publish: Publish, store: Store) -> None:
+    publish()
+    store.set_alias("toy", "blue", 1)
+    with pytest.raises(NotFound, match=r"toy has no alias 'green'; it has \['blue'\]"):
+        store.drop_alias("toy", "green")
+    with pytest.raises(NotFound, match="no model 'other'"):
+        store.drop_alias("other", "green")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "7", '{"stable": null}', '{"stable": "one"}', '{"stable": {}}']
+)
+def test_damaged_aliases_are_an_error_that_names_the_file(
+    publish: Publish, store: Store, text: str
+) -> None:
+    publish()
+    (store.root / "toy" / "aliases.json").write_text(text)
+    with pytest.raises(StoreError, match=r"toy/aliases\.json is damaged"):
+        store.resolve("toy")
+    assert store.resolve("toy@1") == ("toy", 1)  # asks for no alias
+
+
+def test_an_alias_whose_version_is_gone_is_not_found(publish: Publish, store: Store) -> None:
+    publish()
+    (store.root / "toy" / "aliases.json").write_text('{"stable": 9}')
+    with pytest.raises(NotFound, match="toy@stable is version 9, which is gone"):
+        store.resolve("toy")
+
+
+# --- many at once, and killed at any moment ----------------------------------------------------
+
+WRITER = """
+import json, sys
+from pathlib import Path
+from model_store.manifest import Draft
+from model_store.store import Store
+
+draft = Draft.model_validate_json(sys.stdin.readline())
+store, me = Store(Path(sys.argv[1])), sys.argv[2]
+
+def publish(content):
+    with store.stage("toy") as folder:
+        (folder / "model.onnx").write_text(content)
+        return store.publish("toy", folder, draft).version
+
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+class Writers:
+    """Processes that all wait for one word and then do the same thing at once."""
+
+    def __init__(self, script: str, store: Store, draft: Draft, count: int) -> None:
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER + script, str(store.root), str(place)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )
+            for place in range(count)
+        ]  # fmt: skip
+        for process in self.processes:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(draft.model_dump_json() + "\n")
+            process.stdin.flush()
+        for process in self.processes:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+
+    def go(self) -> list[str]:
+        """What each of them printed."""
+        for process in self.processes:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        printed = [process.communicate(timeout=60)[0] for process in self.processes]
+        assert [process.returncode for process in self.processes] == [0] * len(self.processes)
+        return printed
+
+
+def test_publishers_at_once_get_a_version_each(store: Store, draft: Draft) -> None:
+    script = """
+for turn in range(8):
+    publish(f"{me}, {turn}")
+"""
+    Writers(script, store, draft, 4).go()
+    versions = store.versions("toy")
+    assert versions == list(range(1, 33))
+    bundles = [store.open(f"toy@{version}") for version in versions]
+    for bundle in bundles:
+        bundle.verify()
+    contents = {bundle.path("model.onnx").read_text() for bundle in bundles}
+    assert contents == {f"{me}, {turn}" for me in range(4) for turn in range(8)}
+    assert _left_behind(store) == []
+
+
+def test_a_number_freed_while_others_publish_is_not_given_out_twice(
+    store: Store, draft: Draft
+) -> None:
+    script = """
+taken = []
+for turn in range(8):
+    taken.append(publish(f"{me}, {turn}"))
+    store.remove(f"toy@{taken[-1]}")
+print(json.dumps(taken))
+"""
+    printed = Writers(script, store, draft, 4).go()
+    taken = [version for text in printed for version in json.loads(text)]
+    assert sorted(taken) == list(range(1, 33))
+
+
+def test_aliases_set_at_once_are_all_there(publish: Publish, store: Store, draft: Draft) -> None:
+    publish()
+    script = """
+for turn in range(15):
+    store.set_alias("toy", f"alias-{me}-{turn}", 1)
+    assert store.aliases("toy")[f"alias-{me}-{turn}"] == 1
+"""
+    Writers(script, store, draft, 4).go()
+    assert store.aliases("toy") == {
+        f"alias-{me}-{turn}": 1 for me in range(4) for turn in range(15)
+    }
+
+
+def test_readers_always_see_whole_aliases(publish: Publish, store: Store, draft: Draft) -> None:
+    publish()
+    store.set_alias("toy", "stable", 1)
+    script = """
+for turn in range(200):
+    store.set_alias("toy", "stable", 1)
+"""
+    writers = Writers(script, store, draft, 1)
+    process = writers.processes[0]
+    assert process.stdin
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    while process.poll() is None:
+        assert store.aliases("toy") == {"stable": 1}
+    process.communicate()
+
+
+def test_a_publisher_killed_while_it_stages_leaves_nothing_visible(
+    publish: Publish, store: Store, draft: Draft
+) -> None:
+    script = """
+with store.stage("toy") as folder:
+    (folder / "model.onnx").write_text("half")
+    print("staged", flush=True)
+    sys.stdin.readline()
+"""
+    process = Writers(script, store, draft, 1).processes[0]
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "staged\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert store.names() == []
+    assert len(_left_behind(store)) == 1
+    assert publish().version == 1
+
+
+KILLED = """
+import os, signal
+
+what, count = sys.argv[2], 0
+
+def kill_at(moment):
+    # Nearly every call that touches the disk raises an audit event: die at the one asked for.
+    def hook(event, arguments):
+        global count
+        if event == "open" and str(arguments[0]).endswith(".pyc"):
+            return
+        if event.startswith(("open", "os.", "shutil.", "tempfile.", "fcntl.", "pathlib.")):
+            count += 1
+            if count == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
+def act():
+    if what == "publish":
+        publish("new")
+    elif what == "alias":
+        store.set_alias("toy", "stable", 1)
+    else:
+        store.remove("toy@2")
+
+for moment in range(1, 200):
+    before = [publish("first"), publish("second")][0] if not store.versions("toy") else 0
+    child = os.fork()
+    if child == 0:
+        kill_at(moment)
+        act()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    versions = store.versions("toy")
+    for version in versions:
+        store.open(f"toy@{version}").verify()
+    aliases = store.aliases("toy")
+    print(json.dumps([status, versions, aliases, publish("next")]), flush=True)
+    if status == 0:
+        break
+    if what == "remove":
+        import shutil
+        shutil.rmtree(store.root / "toy")
+"""
+
+
+def _killed_at_every_moment(
+    what: str, store: Store, draft: Draft
+) -> list[tuple[int, list[int], dict[str, int], int]]:
+    """One (exit status, versions, aliases, next version) a moment; the last one was not killed."""
+    done = subprocess.run(
+        [sys.executable, "-c", WRITER + KILLED, str(store.root), what],
+        input=draft.model_dump_json() + "\ngo\n", text=True, check=True, timeout=60,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    rows = [tuple(json.loads(line)) for line in done.stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == [signal.SIGKILL] * (len(rows) - 1) + [0]
+    assert len(rows) >= 5, f"only {len(rows) - 1} moments found to kill {what} at"
+    return rows
+
+
+def test_a_publisher_killed_at_any_moment_publishes_all_or_nothing(
+    store: Store, draft: Draft
+) -> None:
+    """Each version that is visible was verified by the process itself; here the numbers."""
+    before = [1, 2]
+    for _, versions, _, following in _killed_at_every_moment("publish", store, draft):
+        assert versions in (before, [*before, before[-1] + 1])
+        assert following == versions[-1] + 1
+        before = [*versions, following]
+
+
+def test_a_writer_of_aliases_killed_at_any_moment_leaves_the_old_or_the_new(
+    store: Store, draft: Draft
+) -> None:
+    rows = _killed_at_every_moment("alias", store, draft)
+    assert rows[0][2] == {}
+    assert rows[-1][2] == {"stable": 1}
+    assert all(aliases in ({}, {"stable": 1}) for _, _, aliases, _ in rows)
+
+
+def test_a_remover_killed_at_any_moment_leaves_a_whole_version_or_none(
+    store: Store, draft: Draft
+) -> None:
+    rows = _killed_at_every_moment("remove", store, draft)
+    assert rows[0][1] == [1, 2]
+    assert rows[-1][1] == [1]
+    assert all(versions in ([1, 2], [1]) for _, versions, _, _ in rows)
+    assert {following for _, _, _, following in rows} == {3}
+
+
+@settings(max_examples=10)
+@given(steps=st.lists(st.sampled_from(["publish", "remove", "alias"]), max_size=8))
+def test_whatever_is_done_in_turn_numbers_only_rise_and_all_verifies(
+    publish: Publish, store: Store, steps: list[str]
+) -> None:
+    newest = publish().version
+    for step in steps:
+        if step == "publish":
+            newest += 1
+            assert publish().version == newest
+        elif step == "alias" and store.versions("toy"):
+            store.set_alias("toy", "canary", store.versions("toy")[0])
+        elif store.versions("toy"):
+            try:
+                store.remove(f"toy@{store.versions('toy')[-1]}")
+            except VersionInUse:
+                store.drop_alias("toy", "canary")
+    for version in store.versions("toy"):
+        Bundle.open(store.root / "toy" / str(version)).verify()

@@ -1,0 +1,386 @@
+"""Tiny real bundles: graphs made by hand, one for each thing a test wants to see.
+
+Each graph's answer can be worked out on paper, so a test knows what is right without running it.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from model_store.answers.anomaly import AnomalyAnswer
+from model_store.answers.classes import ClassesAnswer
+from model_store.answers.forecast import ForecastAnswer
+from model_store.answers.image import ImageAnswer
+from model_store.answers.vector import VectorAnswer
+from model_store.inputs.image import ImageInput
+from model_store.inputs.none import NoneInput
+from model_store.inputs.series import SeriesInput
+from model_store.inputs.table import Column, TableInput
+from model_store.inputs.text import TextInput
+from model_store.manifest import Batching, Draft, Graph, Manifest, Provenance, Tensor, Verb
+from model_store.store import Store
+
+Shape: TypeAlias = tuple[int | str, ...]
+ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": TensorProto.UINT8}
+
+PAD = (4, 8)
+"""Lengths the text graph is padded to."""
+WORDS = ("[UNK]", "good", "bad", "fine", "poor")
+WEIGHTS = (9.0, 2.0, -2.0, 1.0, -1.0)
+"""What each word adds. The first is what padding would add, were it not masked."""
+
+
+def _value(name: str, dtype: str, shape: Shape) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, ELEMENTS[dtype], list(shape))
+
+
+def _constant(name: str, value: Any, dtype: str = "float32") -> onnx.TensorProto:
+    return numpy_helper.from_array(np.array(value, dtype=dtype), name)
+
+
+def _save(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    constants: list[onnx.TensorProto],
+    *,
+    file: str = "model.onnx",
+    batching: Batching | None = None,
+) -> Graph:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [_value(t.name, t.dtype, t.shape) for t in inputs],
+        [_value(t.name, t.dtype, t.shape) for t in outputs],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(folder / file))
+    return Graph(file=file, inputs=inputs, outputs=outputs, batching=batching or Batching())
+
+
+def _draft(graphs: Mapping[str, Graph], verbs: Mapping[Any, Verb], **facts: Any) -> Draft:
+    return Draft(
+        **{
+            "family": "other",
+            "category": "other",
+            "description": "Made by hand for a test.",
+            "license": "Apache-2.0",
+            "metrics": {"accuracy": 0.75},
+            "baselines": {"guess": {"accuracy": 0.5}},
+            "evaluation": "by hand",
+            **facts,
+        },
+        graphs=dict(graphs),
+        verbs=dict(verbs),
+        parity={},
+        provenance=Provenance(
+            recipe="by_hand",
+            profile="quick",
+            config={},
+            seed=0,
+            data="none",
+            data_license="CC0-1.0",
+            train_seconds=0.0,
+            packages={},
+        ),
+    )
+
+
+def shades(folder: Path) -> Draft:
+    """Image → how bright it is: dark or bright, with the mean / 255 as bright's score."""
+    inputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 4, 4)),)
+    outputs = (
+        Tensor(name="probabilities", dtype="float32", shape=("N", 2)),
+        Tensor(name="embedding", dtype="float32", shape=("N", 16)),
+    )
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["floats"], ["flat"]),
+        helper.make_node("Div", ["flat", "white"], ["embedding"]),
+        helper.make_node("ReduceMean", ["embedding", "axes"], ["bright"], keepdims=1),
+        helper.make_node("Sub", ["one", "bright"], ["dark"]),
+        helper.make_node("Concat", ["dark", "bright"], ["probabilities"], axis=1),
+    ]
+    constants = [_constant("white", 255), _constant("one", 1), _constant("axes", [1], "int64")]
+    graph = _save(folder, nodes, inputs, outputs, constants)
+    image = ImageInput(height=4, width=4, channels=1)
+    example = [[255] * 4] * 4
+    (folder / "card.md").write_text("# Shades\n\nDark or bright.\n", encoding="utf-8")
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "curve.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8))
+    return _draft(
+        {"model": graph},
+        {
+            "predict": Verb(
+                input=image, answer=ClassesAnswer(labels=("dark", "bright")), example=example
+            ),
+            "embed": Verb(input=image, answer=VectorAnswer(size=16), example=example),
+        },
+        family="cnn",
+        category="vision",
+        task="shade",
+        description="Says whether a picture is dark or bright.",
+    )
+
+
+def sensor(folder: Path) -> Draft:
+    """Table → |a| + |b|, an anomaly above 1. A ``code`` of 10 or more passes every check and then
+    makes the graph itself fail: the poison row.
+    """
+    inputs = (Tensor(name="table", dtype="float32", shape=("N", 3)),)
+    outputs = (
+        Tensor(name="score", dtype="float32", shape=("N",)),
+        Tensor(name="contributions", dtype="float32", shape=("N", 3)),
+    )
+    nodes = [
+        helper.make_node("Gather", ["table", "third"], ["code"], axis=1),
+        helper.make_node("Cast", ["code"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["ones", "place"], ["one"], axis=0),
+        helper.make_node("Unsqueeze", ["one", "axes"], ["column"]),
+        helper.make_node("Abs", ["table"], ["sizes"]),
+        helper.make_node("Mul", ["sizes", "first_two"], ["parts"]),
+        helper.make_node("Mul", ["parts", "column"], ["contributions"]),
+        helper.make_node("ReduceSum", ["contributions", "axes"], ["score"], keepdims=0),
+    ]
+    constants = [
+        _constant("third", 2, "int64"),
+        _constant("ones", np.ones(10)),
+        _constant("axes", [1], "int64"),
+        _constant("first_two", [1, 1, 0]),
+    ]
+    graph = _save(folder, nodes, inputs, outputs, constants)
+    table = TableInput(columns=tuple(Column(name=name) for name in ("a", "b", "code")))
+    answer = AnomalyAnswer(features=("a", "b", "code"), threshold=1.0, false_alarm_rate=0.01)
+    example = {"a": 0.25, "b": -0.5, "code": 0}
+    return _draft(
+        {"model": graph},
+        {"score": Verb(input=table, answer=answer, example=example)},
+        family="autoencoder",
+        category="tabular",
+        task="telemetry",
+        description="Finds readings that are out of the ordinary.",
+    )
+
+
+def words(folder: Path) -> Draft:
+    """Text → the sigmoid of the mean of its words' weights, padded with a mask to 4 or 8 tokens."""
+    inputs = (
+        Tensor(name="tokens", dtype="int64", shape=("N", "T")),
+        Tensor(name="mask", dtype="int64", shape=("N", "T")),
+    )
+    outputs = (Tensor(name="probabilities", dtype="float32", shape=("N", 2)),)
+    nodes = [
+        helper.make_node("Cast", ["mask"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["weights", "tokens"], ["each"]),
+        helper.make_node("Mul", ["each", "real"], ["masked"]),
+        helper.make_node("ReduceSum", ["masked", "axes"], ["total"], keepdims=1),
+        helper.make_node("ReduceSum", ["real", "axes"], ["length"], keepdims=1),
+        helper.make_node("Div", ["total", "length"], ["mean"]),
+        helper.make_node("Sigmoid", ["mean"], ["positive"]),
+        helper.make_node("Sub", ["one", "positive"], ["negative"]),
+        helper.make_node("Concat", ["negative", "positive"], ["probabilities"], axis=1),
+    ]
+    constants = [
+        _constant("weights", WEIGHTS),
+        _constant("axes", [1], "int64"),
+        _constant("one", 1),
+    ]
+    graph = _save(
+        folder, nodes, inputs, outputs, constants, batching=Batching(max_rows=8, pad={"T": PAD})
+    )
+    vocabulary = {word: place for place, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=WORDS[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    verb = Verb(
+        input=TextInput(max_tokens=8),
+        answer=ClassesAnswer(labels=("negative", "positive")),
+        example="good fine",
+    )
+    return _draft(
+        {"model": graph},
+        {"predict": verb},
+        family="transformer",
+        category="text",
+        task="sentiment",
+        description="Says whether words are kind.",
+    )
+
+
+def tide(folder: Path) -> Draft:
+    """Series → its last step again, three times over, one less and one more as the bounds."""
+    inputs = (Tensor(name="series", dtype="float32", shape=("N", 4, 2)),)
+    outputs = tuple(
+        Tensor(name=name, dtype="float32", shape=("N", 3, 2))
+        for name in ("values", "lower", "upper")
+    )
+    nodes = [
+        helper.make_node("Slice", ["series", "start", "end", "axis"], ["last"]),
+        helper.make_node("Tile", ["last", "repeats"], ["values"]),
+        helper.make_node("Sub", ["values", "one"], ["lower"]),
+        helper.make_node("Add", ["values", "one"], ["upper"]),
+    ]
+    constants = [
+        _constant("start", [3], "int64"),
+        _constant("end", [4], "int64"),
+        _constant("axis", [1], "int64"),
+        _constant("repeats", [1, 3, 1], "int64"),
+        _constant("one", 1),
+    ]
+    graph = _save(folder, nodes, inputs, outputs, constants)
+    verb = Verb(
+        input=SeriesInput(columns=("height", "speed"), length=4),
+        answer=ForecastAnswer(columns=("height", "speed"), horizon=3),
+        example=[[1, 10], [2, 20], [3, 30], [4, 40]],
+    )
+    return _draft(
+        {"model": graph},
+        {"predict": verb},
+        family="rnn",
+        category="series",
+        task="forecast",
+        description="Says that tomorrow will be like today.",
+    )
+
+
+def stamps(folder: Path) -> Draft:
+    """Nothing → a 2×4 picture of the noise; labels ``a`` and ``b`` are 0 and 100 brighter."""
+    inputs = (
+        Tensor(name="noise", dtype="float32", shape=("N", 8)),
+        Tensor(name="label", dtype="int64", shape=("N",)),
+    )
+    outputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 2, 4)),)
+    nodes = [
+        helper.make_node("Mul", ["noise", "twenty"], ["spread"]),
+        helper.make_node("Add", ["spread", "grey"], ["greys"]),
+        helper.make_node("Gather", ["lift", "label"], ["lifts"]),
+        helper.make_node("Unsqueeze", ["lifts", "axes"], ["column"]),
+        helper.make_node("Add", ["greys", "column"], ["lifted"]),
+        helper.make_node("Clip", ["lifted", "black", "white"], ["clipped"]),
+        helper.make_node("Reshape", ["clipped", "shape"], ["floats"]),
+        helper.make_node("Cast", ["floats"], ["image"], to=TensorProto.UINT8),
+    ]
+    constants = [
+        _constant("twenty", 20),
+        _constant("grey", 80),
+        _constant("lift", [0, 100]),
+        _constant("axes", [1], "int64"),
+        _constant("black", 0),
+        _constant("white", 255),
+        _constant("shape", [-1, 1, 2, 4], "int64"),
+    ]
+    graph = _save(folder, nodes, inputs, outputs, constants)
+    verb = Verb(
+        input=NoneInput(noise_size=8, labels=("a", "b")),
+        answer=ImageAnswer(),
+        example={"label": "a", "seed": 7},
+    )
+    return _draft(
+        {"model": graph},
+        {"generate": verb},
+        family="gan",
+        category="vision",
+        task="stamps",
+        description="Draws stamps that never were.",
+    )
+
+
+def codec(folder: Path) -> Draft:
+    """Two graphs: table → its double (``embed``), and noise → picture (``generate``)."""
+    stamped = stamps(folder)
+    (folder / "model.onnx").rename(folder / "decoder.onnx")
+    decoder = stamped.graphs["model"].model_copy(update={"file": "decoder.onnx"})
+    encoder = _save(
+        folder,
+        [helper.make_node("Add", ["table", "table"], ["embedding"])],
+        (Tensor(name="table", dtype="float32", shape=("N", 2)),),
+        (Tensor(name="embedding", dtype="float32", shape=("N", 2)),),
+        [],
+        file="encoder.onnx",
+    )
+    columns = (Column(name="x"), Column(name="y"))
+    return _draft(
+        {"model": encoder, "decoder": decoder},
+        {
+            "embed": Verb(
+                input=TableInput(columns=columns), answer=VectorAnswer(size=2), example=[1, 2]
+            ),
+            "generate": stamped.verbs["generate"].model_copy(update={"graph": "decoder"}),
+        },
+        family="autoencoder",
+        category="vision",
+        task="codec",
+    )
+
+
+def snail(folder: Path) -> Draft:
+    """Table → its own ``value`` as the score, after ``rounds`` slow turns of a loop: about a
+    millisecond each, so a test can have a run that lasts as long as it needs.
+    """
+    inputs = (Tensor(name="table", dtype="float32", shape=("N", 2)),)
+    outputs = (
+        Tensor(name="score", dtype="float32", shape=("N",)),
+        Tensor(name="contributions", dtype="float32", shape=("N", 2)),
+    )
+    size = 192
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["before", "turn"], ["after"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turns", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [size, size]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [size, size]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Gather", ["table", "first"], ["rounds"], axis=1),
+        helper.make_node("ReduceMax", ["rounds"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["trips"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["trips", "", "turn"], ["end"], body=body),
+        helper.make_node("ReduceMax", ["end"], ["bit"], keepdims=0),
+        helper.make_node("Mul", ["bit", "zero"], ["nothing"]),
+        helper.make_node("Gather", ["table", "second"], ["value"], axis=1),
+        helper.make_node("Add", ["value", "nothing"], ["score"]),
+        helper.make_node("Abs", ["table"], ["contributions"]),
+    ]
+    constants = [
+        _constant("first", 0, "int64"),
+        _constant("second", 1, "int64"),
+        _constant("zero", 0),
+        _constant("turn", np.eye(size)),
+    ]
+    graph = _save(folder, nodes, inputs, outputs, constants, batching=Batching(max_rows=4))
+    verb = Verb(
+        input=TableInput(columns=(Column(name="rounds"), Column(name="value"))),
+        answer=AnomalyAnswer(features=("rounds", "value"), threshold=0.0, false_alarm_rate=0.5),
+        example={"rounds": 1, "value": 1},
+    )
+    return _draft({"model": graph}, {"score": verb}, family="classical", task="waiting")
+
+
+MAKERS: dict[str, Callable[[Path], Draft]] = {
+    maker.__name__: maker for maker in (shades, sensor, words, tide, stamps, codec, snail)
+}
+
+
+def publish(root: Path, maker: Callable[[Path], Draft], name: str | None = None) -> Manifest:
+    """Make a bundle and publish it under its maker's name, or another one."""
+    store = Store(root)
+    name = name or maker.__name__
+    with store.stage(name) as staged:
+        return store.publish(name, staged, maker(staged))

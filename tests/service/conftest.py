@@ -1,0 +1,85 @@
+"""Stores of tiny bundles, and servers and hubs over them."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from model_store.manifest import Draft, Manifest
+from service.hub import ModelHub
+from service.settings import Settings
+from service.telemetry import Telemetry
+from tests.service.bundles import MAKERS, publish
+from tests.service.server import Server, serving
+
+Publish: TypeAlias = Callable[..., Manifest]
+Start: TypeAlias = Callable[..., Server]
+Hubs: TypeAlias = Callable[..., ModelHub]
+
+MAX_BODY_BYTES = 8 * 2**20
+MAX_QUEUE_ROWS = 64
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One version of every tiny bundle. Read only; tests that publish take ``root``."""
+    root = tmp_path_factory.mktemp("store")
+    for maker in MAKERS.values():
+        publish(root, maker)
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over ``store`` for the whole session."""
+    folder = tmp_path_factory.mktemp("server")
+    limits = {"max_body_bytes": MAX_BODY_BYTES, "max_queue_rows": MAX_QUEUE_ROWS}
+    with serving(store, folder, **limits) as server:
+        yield server
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts servers of a test's own: ``start(store, *flags, setting=value)``."""
+    with ExitStack() as stack:
+
+        def start(store: Path, *flags: str, **settings: Any) -> Server:
+            folder = tmp_path / f"server-{len(stack._exit_callbacks)}"
+            folder.mkdir()
+            return stack.enter_context(serving(store, folder, *flags, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A store of the test's own, empty."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def put(root: Path) -> Publish:
+    """Publishes into ``root``: ``put(maker)``, ``put(maker, name)``."""
+
+    def put(maker: Callable[[Path], Draft], name: str | None = None) -> Manifest:
+        return publish(root, maker, name)
+
+    return put
+
+
+@pytest.fixture
+async def hubs(root: Path) -> AsyncIterator[Hubs]:
+    """Makes hubs over ``root`` in this process, and closes them."""
+    made: list[ModelHub] = []
+
+    def make(**settings: Any) -> ModelHub:
+        made.append(ModelHub(Settings(**{"store": root, "threads": 1, **settings}), Telemetry()))
+        return made[-1]
+
+    yield make
+    for hub in made:
+        await hub.close()
