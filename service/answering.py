@@ -13,8 +13,8 @@ import numpy as np
 
 from model_store.errors import ItemError, ItemMismatch
 from model_store.manifest import Verb
-from model_store.spec import Encoded, Parameters, Tensors
-from service.errors import BodyTooLarge, DeadlinePassed, ModelFault
+from model_store.spec import Encoded, Encoder, Parameters, Tensors
+from service.errors import BodyTooLarge, DeadlinePassed, ModelFault, NotReady, Overloaded
 from service.loaded import LoadedModel
 from service.schema import Ask, Delivered, Reply
 
@@ -26,21 +26,24 @@ INLINE_ROWS = 16
 class Answering:
     """Answers on the event loop; heavy encoding and decoding goes to ``pool``."""
 
-    def __init__(self, max_items: int, pool: Executor) -> None:
-        self._max_items, self._pool = max_items, pool
+    def __init__(self, max_rows: int, pool: Executor) -> None:
+        self._max_rows, self._pool = max_rows, pool
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
         started = time.monotonic()
-        failure: str | None = "REJECTED"
+        failure: str | None = "OTHER"
         try:
             async with asyncio.timeout(max(0.0, ask.deadline - started)):
                 reply = await self._answer(ask, model)
             failure = None
             return reply
         except TimeoutError:
-            failure = "OTHER"
+            failure = "REJECTED"
             raise DeadlinePassed("the request's deadline passed") from None
+        except (DeadlinePassed, NotReady, Overloaded):
+            failure = "REJECTED"
+            raise
         except asyncio.CancelledError:
             failure = "CANCELED"
             raise
@@ -55,14 +58,14 @@ class Answering:
         for_input, for_answer = verb.read_parameters(ask.parameters)
         if not ask.items:
             raise ItemMismatch("expected at least one item; got none", field="inputs")
-        if len(ask.items) > self._max_items:
+        if len(ask.items) > self._max_rows:
             raise BodyTooLarge(
-                f"expected at most {self._max_items:,} inputs; got {len(ask.items):,}"
+                f"expected at most {self._max_rows:,} inputs; got {len(ask.items):,}"
             )
         clock = time.monotonic()
         heavy = ask.body_bytes > INLINE_BYTES or len(ask.items) > INLINE_ROWS
         encode = model.encoders[ask.verb]
-        arguments = (encode, ask.items, for_input)
+        arguments = (encode, ask.items, for_input, self._max_rows)
         encoded = await self._blocking(_encode, *arguments) if heavy else _encode(*arguments)
         model.meter.stage("compute_input", time.monotonic() - clock)
         rows, queue_s, compute_s = await self._run(ask, model, verb, encoded)
@@ -77,9 +80,6 @@ class Answering:
         self, ask: Ask, model: LoadedModel, verb: Verb, encoded: Sequence[Encoded]
     ) -> tuple[list[Tensors], float, float]:
         """Send rows of each shape as one entry; give each item its own rows back."""
-        total = sum(item.rows for item in encoded)
-        if total > self._max_items:
-            raise BodyTooLarge(f"expected at most {self._max_items:,} rows; got {total:,}")
         lane = model.lanes[verb.graph]
         padded = [lane.pad(item) for item in encoded]
         model.meter.padded(_cells(item.tensors for item in encoded), _cells(padded))
@@ -112,14 +112,20 @@ class Answering:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
-def _encode(encode: Any, items: Sequence[object], parameters: Parameters) -> list[Encoded]:
-    encoded = []
+def _encode(
+    encode: Encoder, items: Sequence[object], parameters: Parameters, max_rows: int
+) -> list[Encoded]:
+    encoded: list[Encoded] = []
+    rows = 0
     for index, item in enumerate(items):
         try:
             encoded.append(encode(item, parameters))
         except ItemError as error:
             error.index = index
             raise
+        rows += encoded[-1].rows
+        if rows > max_rows:  # one item may be many rows: stop before they fill the memory
+            raise BodyTooLarge(f"expected at most {max_rows:,} rows; got more")
     return encoded
 
 

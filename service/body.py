@@ -1,6 +1,11 @@
-"""Reading a request's body within the limit. Knows no protocol."""
+"""Reading a request's body within the limit, and a form's parts. Knows no protocol."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from fastapi import Request
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.errors import BadBody, BodyTooLarge, UnreadableMedia
 
@@ -24,3 +29,36 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
             raise BodyTooLarge(f"expected a body of at most {max_bytes:,} bytes; got more")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a ``multipart/form-data`` body; only files have a ``filename``."""
+
+    name: str
+    content: bytes
+    filename: str | None = None
+    media_type: str = ""
+
+
+async def read_form(headers: Headers, body: bytes, *, max_files: int) -> list[Part]:
+    """The parts of a form, in order. Raises BadBody, BodyTooLarge."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        form = await MultiPartParser(headers, stream(), max_files=max_files, max_fields=8).parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise BodyTooLarge(f"expected at most {max_files:,} files; got more") from None
+        raise BadBody(f"expected multipart/form-data; {error.message}") from None
+    parts = []
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            media_type = (value.content_type or "").partition(";")[0].strip().lower()
+            parts.append(Part(name, await value.read(), value.filename, media_type))
+        else:
+            parts.append(Part(name, value.encode()))
+    await form.close()
+    return parts

@@ -38,6 +38,7 @@ def add_commands(commands: Any) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from service.settings import Settings
 
@@ -46,8 +47,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        print(f"modelhub: setting {place}: {first['msg']}", file=sys.stderr)
+        print(f"modelhub: setting {first['loc'][0]}: {first['msg']}", file=sys.stderr)
+        return 2
+    except SettingsError as error:  # a list in the environment that is not JSON
+        print(f"modelhub: {error}", file=sys.stderr)
         return 2
     if not settings.store.is_dir():
         print(f"modelhub: --store {settings.store}: expected a folder of models; nothing is there"

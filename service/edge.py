@@ -162,7 +162,9 @@ class _Connection:
             await self._gone.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
+        if message["type"] == "http.disconnect":
+            raise _ClientGone  # in the middle of its body
+        if not message.get("more_body", False):
             self._watcher = asyncio.create_task(self._watch())
         return message
 

@@ -6,6 +6,7 @@ Loading happens in one thread at a time, beside whatever is serving.
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from model_store.errors import NotFound, StoreError
 from model_store.manifest import Manifest
 from model_store.store import STABLE, Store, split_ref
 from service.answering import Answering
-from service.errors import NotReady, ServiceError
+from service.errors import DeadlinePassed, NotReady, ServiceError
 from service.loaded import LoadedModel, load
 from service.runner import cpu_budget
 from service.schema import Ask, Reply
@@ -44,17 +45,17 @@ class ModelHub:
         self._coming: dict[VersionKey, asyncio.Task[LoadedModel]] = {}
         self._failed: dict[VersionKey, str] = {}
         self._index: dict[str, _Entry] = {}
-        self._answering = Answering(settings.max_items, self._decoding)
+        # More than the queue holds would be refused as a full queue is, but for ever.
+        max_rows = min(settings.max_items, settings.max_queue_rows)
+        self._answering = Answering(max_rows, self._decoding)
 
     # --- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load the default version of every model. One that fails is listed so; the rest serve."""
-        names = await self._blocking(self.store.names)
-        for name in names:
+        for name in await self._blocking(self.store.names):
             await self._refresh(name)
-        for name in names:
-            entry = self._index[name]
+        for name, entry in list(self._index.items()):
             with contextlib.suppress(ServiceError, StoreError):
                 await self._load(name, entry.default)
         self.started = True
@@ -80,7 +81,7 @@ class ModelHub:
         if not self.started:
             return "loading"
         if not self._index:
-            return f"no models in {self.settings.store}"
+            return "the store has no models"
         waiting = [
             name for name, entry in self._index.items() if (name, entry.default) not in self._loaded
         ]
@@ -97,11 +98,22 @@ class ModelHub:
 
     # --- finding -------------------------------------------------------------------------------
 
-    async def find(self, ref: str) -> LoadedModel:
-        """The loaded version REF stands for, loaded now if need be. Raises NotFound, NotReady."""
+    async def find(self, ref: str, deadline: float = math.inf) -> LoadedModel:
+        """The loaded version REF stands for, loaded now if need be.
+
+        Raises NotFound, NotReady, DeadlinePassed.
+        """
         name, version = await self._resolve(ref)
         model = self._loaded.get((name, version))
-        return model or await self._load(name, version)
+        if model:
+            return model
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await self._load(name, version)
+        except TimeoutError:
+            raise DeadlinePassed(
+                f"the deadline passed while {name}@{version} was loading"
+            ) from None
 
     async def manifest(self, ref: str) -> Manifest:
         """The manifest REF stands for, loaded or not."""
@@ -141,10 +153,14 @@ class ModelHub:
         except StoreError as error:
             log.error("%s: %s; served without aliases", name, error)
             aliases = {}
-        known = self._index.get(name)
-        serving = known.default if known else versions[-1]
-        # A newer version is not the default before it is asked for and loaded; an alias is.
-        self._index[name] = _Entry(versions, aliases, aliases.get(STABLE, serving))
+        self._index[name] = _Entry(versions, aliases, versions[-1])
+        self._choose_default(name)
+
+    def _choose_default(self, name: str) -> None:
+        """Alias ``stable``, else the newest version that is loaded, else the newest."""
+        entry = self._index[name]
+        ready = [version for version in entry.versions if (name, version) in self._loaded]
+        entry.default = entry.aliases.get(STABLE, (ready or entry.versions)[-1])
 
     async def _load(self, name: str, version: int) -> LoadedModel:
         """Load once however many ask. Raises NotReady with the reason it failed."""
@@ -166,6 +182,9 @@ class ModelHub:
             model = await loop.run_in_executor(
                 self._loading, load, bundle, self.settings, self._threads, loop, self.telemetry
             )
+        except NotFound:  # removed from the store since the index was made
+            await self._refresh(name)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a bundle does, the hub stays up
             self._failed[key] = str(error) or type(error).__name__
             log.error("%s@%d failed to load: %s", name, version, self._failed[key])
@@ -173,6 +192,8 @@ class ModelHub:
         finally:
             del self._coming[key]
         self._loaded[key] = model
+        if name in self._index:
+            self._choose_default(name)
         log.info("loaded %s@%d in %.2f s on %s", name, version, time.monotonic() - started,
                  model.provider)  # fmt: skip
         return model
@@ -256,11 +277,7 @@ class ModelHub:
         await self._refresh(name)
         if name not in self._index:
             raise NotFound(f"no model {name!r} in the store")
-        entry = self._index[name]
-        if alias == STABLE:
-            ready = [version for version in entry.versions if (name, version) in self._loaded]
-            entry.default = ready[-1] if ready else entry.versions[-1]
-        return entry.aliases
+        return self._index[name].aliases
 
 
 class _Entry:

@@ -1,10 +1,12 @@
 """Every knob of the server. The only reader of the environment (prefix ``MODELHUB_``)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Key = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -23,7 +25,7 @@ class Settings(BaseSettings):
         default=64, ge=1, description="rows in one run at most (a model's own limit may be lower)"
     )
     batch_delay_ms: float = Field(
-        default=0.0, ge=0, description="let an idle lane wait this long for company"
+        default=0.0, ge=0, le=10_000, description="let an idle lane wait this long for company"
     )
     max_queue_rows: int = Field(
         default=20_000, ge=1, description="rows waiting for one graph before requests are refused"
@@ -31,19 +33,22 @@ class Settings(BaseSettings):
     max_items: int = Field(default=10_000, ge=1, description="items, and rows, in one request")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="size of one request's body")
     timeout_ms: int = Field(
-        default=60_000, ge=1, description="deadline of requests that send no X-Timeout-Ms"
+        default=60_000,
+        ge=1,
+        le=3_600_000,
+        description="deadline of requests that send no X-Timeout-Ms",
     )
     drain_s: float = Field(
-        default=0.0, ge=0, description="keep answering this long after SIGTERM, not ready"
+        default=0.0, ge=0, le=3600, description="keep answering this long after SIGTERM, not ready"
     )
     shutdown_s: int = Field(default=8, ge=1, description="then finish work in hand within this")
     stuck_s: float = Field(
         default=120.0, gt=0, description="a single run longer than this makes /livez fail"
     )
-    api_keys: frozenset[SecretStr] = Field(
+    api_keys: frozenset[Key] = Field(
         default=frozenset(), description="JSON list of keys that may use models; none: no keys"
     )
-    admin_keys: frozenset[SecretStr] = Field(
+    admin_keys: frozenset[Key] = Field(
         default=frozenset(), description="JSON list of keys that may also change the hub"
     )
     log_format: Literal["json", "text"] = Field(default="text", description="how log lines look")

@@ -191,8 +191,14 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
-        words = " ".join(f"{key}={value}" for key, value in fields.items())
+        words = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         return f"{super().format(record)} {words}".rstrip()
+
+
+def _plain(value: object) -> str:
+    """A caller's path may hold line ends and terminal codes; they shall not shape the log."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def configure_logging(log_format: str, level: str) -> None:

@@ -101,10 +101,16 @@ def flat(images: Tensor) -> Tensor:
     return images.flatten(1).float() / 255
 
 
+def distances(some: Tensor, others: Tensor) -> Tensor:
+    """``[N, D]`` and ``[M, D]`` → ``[N, M]``; the quick way by products is not 0 for equal rows."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(some, others, compute_mode=exact)
+
+
 def mean_distance(vectors: Tensor) -> float:
     """Between different rows of ``[N, D]``; 0 for a single one."""
     rows = len(vectors)
-    return float(torch.cdist(vectors, vectors).sum()) / max(1, rows * (rows - 1))
+    return float(distances(vectors, vectors).sum()) / max(1, rows * (rows - 1))
 
 
 def energy_distance(some: Tensor, others: Tensor) -> float:
@@ -112,11 +118,11 @@ def energy_distance(some: Tensor, others: Tensor) -> float:
     whatever its shape) to 1 (worlds apart): Székely and Rizzo 2013, as a share of the distance
     between the clouds. Estimated without bias, so it can be a little below 0.
     """
-    between = float(torch.cdist(some, others).mean())
+    between = float(distances(some, others).mean())
     within = (mean_distance(some) + mean_distance(others)) / 2
     return 1 - within / between if between else 0.0
 
 
 def nearest_distance(vectors: Tensor, known: Tensor) -> float:
     """Mean distance of each of ``[N, D]`` to its nearest of ``[M, D]``."""
-    return float(torch.cdist(vectors, known).min(1).values.mean())
+    return float(distances(vectors, known).min(1).values.mean())

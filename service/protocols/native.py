@@ -1,20 +1,19 @@
 """The native protocol, ``/v1``: typed items in, typed answers out. Errors are RFC 9457 problems."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from model_store.errors import ItemMismatch
+from model_store.errors import NotFound
 from model_store.inputs.none import NoneInput
 from model_store.manifest import Category, Family, Verb, VerbName
-from service.body import read_body
+from model_store.spec import show
+from service.body import Part, read_body, read_form
 from service.errors import BadBody, UnreadableMedia
 from service.hub import ModelHub
 from service.schema import Ask, Priority
@@ -52,17 +51,20 @@ def encode_error(
 # --- requests ----------------------------------------------------------------------------------
 
 
-async def decode(request: Request, hub: ModelHub, ref: str, name: VerbName, verb: Verb) -> Ask:
+async def decode(
+    request: Request, hub: ModelHub, ref: str, name: VerbName, verb: Verb, deadline: float
+) -> Ask:
     """HTTP → Ask. Raises BadBody, BodyTooLarge, UnreadableMedia, ItemError."""
     body = await read_body(request, hub.settings.max_body_bytes)
     media_type, _, _ = request.headers.get("content-type", "application/json").partition(";")
     media_type = media_type.strip().lower()
-    parameters: dict[str, object] = dict(request.query_params)
+    parameters = _query(request)
     if media_type == "application/json":
         items, given = _read_json(body, verb)
         parameters |= given
     elif media_type == "multipart/form-data":
-        items, given = await _read_multipart(request.headers, body, verb, hub.settings.max_items)
+        parts = await read_form(request.headers, body, max_files=hub.settings.max_items)
+        items, given = _read_form(parts, verb)
         parameters |= given
     elif media_type in verb.input.media_types:
         items = verb.input.items(body, media_type)
@@ -75,7 +77,7 @@ async def decode(request: Request, hub: ModelHub, ref: str, name: VerbName, verb
         verb=name,
         items=items,
         parameters=parameters,
-        deadline=time.monotonic() + _timeout_ms(request, hub.settings.timeout_ms) / 1000,
+        deadline=deadline,
         priority=_priority(request),
         body_bytes=len(body),
     )
@@ -83,6 +85,16 @@ async def decode(request: Request, hub: ModelHub, ref: str, name: VerbName, verb
 
 def _readable(verb: Verb) -> list[str]:
     return ["application/json", "multipart/form-data", *verb.input.media_types]
+
+
+def _query(request: Request) -> dict[str, object]:
+    """Parameters may stand in the query too; the body's win."""
+    parameters: dict[str, object] = {}
+    for key, value in request.query_params.multi_items():
+        if key in parameters:
+            raise BadBody(f"expected each parameter of the query once; got {show(key)} again")
+        parameters[key] = value
+    return parameters
 
 
 def _read_json(body: bytes, verb: Verb) -> tuple[list[object], dict[str, object]]:
@@ -115,49 +127,40 @@ def _kind(value: object) -> str:
     return names[type(value)]
 
 
-async def _read_multipart(
-    headers: Headers, body: bytes, verb: Verb, max_items: int
-) -> tuple[list[object], dict[str, object]]:
-    """Parts named ``file`` are items; a part named ``parameters`` is JSON."""
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    parser = MultiPartParser(headers, stream(), max_files=max_items + 1, max_fields=8)
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        reason = getattr(error, "message", "the boundary is missing")
-        raise BadBody(f"expected multipart/form-data; {reason}") from None
+def _read_form(parts: list[Part], verb: Verb) -> tuple[list[object], dict[str, object]]:
+    """Parts named ``file`` are items; one named ``parameters`` is JSON."""
     items: list[object] = []
-    parameters: dict[str, object] = {}
-    for key, part in form.multi_items():
-        if key == "parameters":
-            text = await part.read() if isinstance(part, UploadFile) else part.encode()
+    parameters: dict[str, object] | None = None
+    for part in parts:
+        if part.name == "parameters" and parameters is None:
             try:
-                parameters = _parameters(orjson.loads(text))
+                parameters = _parameters(orjson.loads(part.content))
             except orjson.JSONDecodeError as error:
                 raise BadBody(f"parameters: expected JSON; {error}") from None
-        elif key == "file" and isinstance(part, UploadFile):
-            media_type = (part.content_type or "").partition(";")[0].strip().lower()
-            if media_type not in (*verb.input.media_types, "application/octet-stream", ""):
+        elif part.name == "file" and part.filename is not None:
+            if part.media_type not in (*verb.input.media_types, "application/octet-stream", ""):
                 raise UnreadableMedia(
-                    f"file {part.filename!r}: expected {', '.join(verb.input.media_types)};"
-                    f" got {media_type!r}"
+                    f"file {show(part.filename)}: expected {', '.join(verb.input.media_types)};"
+                    f" got {show(part.media_type)}"
                 )
-            items.extend(verb.input.items(await part.read(), media_type))
+            items.extend(verb.input.items(part.content, part.media_type))
         else:
             raise BadBody(
-                f"expected parts named file (with a filename) and parameters; got {key!r}"
+                "expected parts named file (with a filename) and one named parameters;"
+                f" got {show(part.name)}"
             )
-    return items, parameters
+    if not items and isinstance(verb.input, NoneInput):
+        items = [{}]
+    return items, parameters or {}
 
 
 def _timeout_ms(request: Request, default: int) -> int:
     raw = request.headers.get("x-timeout-ms")
     if raw is None:
         return default
-    if not (raw.isascii() and raw.isdecimal() and 1 <= int(raw[:9]) <= MAX_TIMEOUT_MS):
+    if not (
+        raw.isascii() and raw.isdecimal() and len(raw) <= 9 and 1 <= int(raw) <= MAX_TIMEOUT_MS
+    ):
         raise BadBody(f"X-Timeout-Ms: expected 1 to {MAX_TIMEOUT_MS}; got {raw[:20]!r}")
     return int(raw)
 
@@ -194,7 +197,7 @@ class Listing(BaseModel):
 
 def router(hub: ModelHub) -> APIRouter:
     """Every route of the native protocol."""
-    routes = APIRouter(prefix=PREFIX)
+    routes = APIRouter(prefix=PREFIX, responses={"default": _PROBLEM_RESPONSE})
     _add_listing(routes, hub)
     _add_admin(routes, hub)
     for name in VERBS:
@@ -204,8 +207,10 @@ def router(hub: ModelHub) -> APIRouter:
 
 def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
     async def handler(ref: str, request: Request) -> Response:
-        model = await hub.find(ref)
-        ask = await decode(request, hub, ref, name, model.verb(name))
+        timeout_ms = _timeout_ms(request, hub.settings.timeout_ms)
+        deadline = time.monotonic() + timeout_ms / 1000
+        model = await hub.find(ref, deadline)
+        ask = await decode(request, hub, ref, name, model.verb(name), deadline)
         reply = await hub.answer(ask, model)
         timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
         request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
@@ -250,14 +255,15 @@ def _add_listing(routes: APIRouter, hub: ModelHub) -> None:
     async def file(ref: str, name: str) -> Response:
         path = await hub.file(ref, name)
         if path is None:
-            raise ItemMismatch(f"expected a file that the model lists; got {name!r}", field="file")
+            raise NotFound(f"{ref} has no file {show(name)}")
         return FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _add_admin(routes: APIRouter, hub: ModelHub) -> None:
     path = "/models/{name}/aliases/{alias}"
 
-    @routes.put(path, tags=["admin"], summary="Move an alias", response_model=None)
+    @routes.put(path, tags=["admin"], summary="Move an alias", response_model=None,
+                openapi_extra={"requestBody": _ALIAS_BODY})  # fmt: skip
     async def put(name: str, alias: str, request: Request) -> Response:
         body = await read_body(request, hub.settings.max_body_bytes)
         try:
@@ -322,6 +328,22 @@ _PROBLEM = {
         "detail": {"type": "string"}, "index": {"type": "integer"},
     },
 }  # fmt: skip
+_PROBLEM_RESPONSE: dict[str, Any] = {
+    "description": "a problem",
+    "content": {"application/problem+json": {"schema": _PROBLEM}},
+}
+_ALIAS_BODY = {
+    "required": True,
+    "content": {"application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["version"],
+            "properties": {"version": {"type": "integer", "minimum": 1}},
+            "additionalProperties": False,
+        },
+        "example": {"version": 1},
+    }},
+}  # fmt: skip
 _RESPONSES = {
     "200": {
         "description": "One answer per item, in order",
@@ -335,7 +357,7 @@ _RESPONSES = {
         }}},
     },
     **{
-        code: {"description": words, "content": {"application/problem+json": {"schema": _PROBLEM}}}
+        code: {**_PROBLEM_RESPONSE, "description": words}
         for code, words in {
             "400": "the body cannot be read", "404": "unknown model, version or alias",
             "409": "the model has no such verb", "413": "over a limit",

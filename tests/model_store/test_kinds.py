@@ -32,7 +32,7 @@ from model_store.inputs.series import SeriesInput
 from model_store.inputs.table import Column, TableInput
 from model_store.inputs.text import TextInput
 from model_store.manifest import Tensor
-from model_store.spec import AnswerKind, Encoded, InputKind, Tensors
+from model_store.spec import AnswerKind, Array, Encoded, InputKind, Tensors
 
 LONGEST_MESSAGE = 3_000
 
@@ -42,6 +42,10 @@ def _png() -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def float32(values: Any) -> Array:
+    return np.array(values, np.float32)
 
 
 class Sample(NamedTuple):
@@ -78,18 +82,18 @@ INPUTS = {
 ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
     "anomaly": (
         AnomalyAnswer(features=("a", "b"), threshold=0.5, false_alarm_rate=0.01),
-        {"score": np.float32([0.75]), "contributions": np.float32([[0.25, 0.5]])},
+        {"score": float32([0.75]), "contributions": float32([[0.25, 0.5]])},
     ),
     "classes": (
         ClassesAnswer(labels=("cat", "dog", "eel")),
-        {"probabilities": np.float32([[0.25, 0.5, 0.25]])},
+        {"probabilities": float32([[0.25, 0.5, 0.25]])},
     ),
     "forecast": (
         ForecastAnswer(columns=("x",), horizon=2),
-        {name: np.float32([[[1.0], [2.0]]]) for name in ("values", "lower", "upper")},
+        {name: float32([[[1.0], [2.0]]]) for name in ("values", "lower", "upper")},
     ),
     "image": (ImageAnswer(), {"image": np.zeros((2, 3, 4, 4), np.uint8)}),
-    "vector": (VectorAnswer(size=2), {"embedding": np.float32([[0.5, -1.5]])}),
+    "vector": (VectorAnswer(size=2), {"embedding": float32([[0.5, -1.5]])}),
 }
 
 

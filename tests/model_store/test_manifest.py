@@ -116,7 +116,7 @@ def test_manifest_refuses_a_name_the_store_would(draft: Draft, name: str) -> Non
 
 def test_manifest_is_frozen(manifest: Manifest) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        manifest.task = "other"
+        manifest.task = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Stores of tiny bundles, and servers and hubs over them."""
 
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,10 +44,11 @@ def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts servers of a test's own: ``start(store, *flags, setting=value)``."""
+    numbers = itertools.count()
     with ExitStack() as stack:
 
         def start(store: Path, *flags: str, **settings: Any) -> Server:
-            folder = tmp_path / f"server-{len(stack._exit_callbacks)}"
+            folder = tmp_path / f"server-{next(numbers)}"
             folder.mkdir()
             return stack.enter_context(serving(store, folder, *flags, **settings))
 

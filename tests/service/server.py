@@ -22,6 +22,7 @@ class Server:
     """A running server. Its settings come by environment, as in a container."""
 
     def __init__(self, store: Path, folder: Path, *flags: str, **settings: object) -> None:
+        self.store = store
         self._lines, self._log = folder / "stdout", folder / "stderr"
         kept = {key: value for key, value in os.environ.items() if "MODELHUB_" not in key}
         given = {"store": store, "port": 0, "threads": 1, "log_format": "json", **settings}
@@ -36,8 +37,7 @@ class Server:
     def _await_url(self) -> str:
         words = "modelhub serves on "
         for _ in patience():
-            lines = self._lines.read_text().splitlines()
-            if lines:
+            if lines := self.lines():
                 assert lines[0].startswith(words)
                 return lines[0].removeprefix(words)
             assert self.process.poll() is None, self._log.read_text()
@@ -58,6 +58,10 @@ class Server:
     def predict(self, verb: str, ref: str, *items: object, **parameters: object) -> httpx.Response:
         body = {"inputs": items, "parameters": parameters}
         return self.client.post(f"/v1/models/{ref}/{verb}", json=body)
+
+    def lines(self) -> list[str]:
+        """What it printed."""
+        return self._lines.read_text().splitlines()
 
     def log(self) -> list[dict[str, Any]]:
         """Every line of the log; each of them is JSON."""

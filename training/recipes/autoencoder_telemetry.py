@@ -21,6 +21,7 @@ same rows: 0.9965 / 0.9875.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -125,7 +126,7 @@ class Autoencoders(nn.Module):
         self.middle = 2
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             reach = before**-0.5
             self.weights.append(torch.empty(members, before, after).uniform_(-reach, reach))
             self.biases.append(torch.empty(members, 1, after).uniform_(-reach, reach))
@@ -139,21 +140,21 @@ class Autoencoders(nn.Module):
             if place == self.middle:
                 latents = flow
             elif place < len(self.weights) - 1:
-                flow = nn.functional.gelu(flow)
+                flow = flow.tanh()  # bounded: what lies far out can't be rebuilt by chance
         return flow, latents
 
 
 class Detector(nn.Module):
     """What is served: raw readings → score, each sensor's part of it, and the latents."""
 
-    usual: Tensor  # [M, 1, F]
+    usual: Tensor  # []
 
     def __init__(self, transform: nn.Module, autoencoders: nn.Module, normal: Tensor) -> None:
         """``normal``: raw training rows, whose error becomes the unit of the score."""
         super().__init__()
         self.transform, self.autoencoders = transform, autoencoders
         with torch.no_grad():
-            self.register_buffer("usual", self._errors(normal)[0].mean(1, keepdim=True) + 1e-6)
+            self.register_buffer("usual", self._errors(normal)[0].mean() + 1e-6)
 
     def _errors(self, values: Tensor) -> tuple[Tensor, Tensor]:
         rows = self.transform(values)
@@ -163,7 +164,7 @@ class Detector(nn.Module):
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``[B, F]`` → ``[B]``, ``[B, F]``, ``[B, M·Z]``"""
         errors, latents = self._errors(values)
-        contributions = (errors / self.usual).mean(0) / values.shape[1]
+        contributions = errors.mean(0) / (self.usual * values.shape[1])
         return contributions.sum(1), contributions, latents.transpose(0, 1).flatten(1)
 
 
@@ -209,7 +210,7 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
         )
 
     def _normal_scores(self, values: Array) -> Tensor:
-        parts = [self.transform(part) for part in torch.tensor(values).split(4096)]
+        parts = [self.transform(part) for part in torch.split(torch.tensor(values), 4096)]
         return torch.cat(parts)
 
     def steps(self, fold: int) -> int:
@@ -219,7 +220,7 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
     def batches(self, fold: int, epoch: int) -> Iterable[Tensor]:
         rng = np.random.default_rng((self.config.seed, fold, epoch))
         order = torch.tensor(rng.permutation(len(self.rows)))
-        for part in order.split(self.config.batch_size):
+        for part in torch.split(order, self.config.batch_size):
             yield self.rows[part]
 
     def build(self, fold: int) -> Networks:
@@ -292,7 +293,7 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
         }
 
     def _isolation_forest(self) -> tuple[Array, float]:
-        """Scores of the test part and the threshold, by the strongest simple method on this data."""
+        """Test scores and threshold of the usual first choice for such a table."""
         from sklearn.ensemble import IsolationForest
 
         forest = IsolationForest(random_state=self.config.seed).fit(self.train)
@@ -318,7 +319,7 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
 
         figure = Figure(figsize=(6, 3.6))
         axes = figure.subplots()
-        bins = np.geomspace(max(scores.min(), 1e-4), scores.max(), 80)
+        bins = np.geomspace(max(scores.min(), 1e-4), scores.max(), 80).tolist()
         axes.hist(scores[~self.truth], bins, alpha=0.7, label="normal")
         if self.truth.any():
             axes.hist(scores[self.truth], bins, alpha=0.7, label="anomalous")
@@ -371,6 +372,6 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
 def _scores(detector: Detector, values: Array) -> Array:
     """float32 ``[N, F]`` → ``[N]``"""
     with torch.no_grad():
-        parts = [detector(part)[0] for part in torch.tensor(values).split(4096)]
+        parts = [detector(part)[0] for part in torch.split(torch.tensor(values), 4096)]
     scores: Array = torch.cat(parts).numpy()
     return scores

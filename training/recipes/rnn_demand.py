@@ -260,7 +260,7 @@ class RnnDemand(Recipe[DemandConfig]):
         v, lo, hi = (self.reader.scaled(t[..., 0]) for t in f(series))
         y = self.reader.scaled(truth)
         r = torch.maximum((v - y) / (v - lo), (y - v) / (hi - v))
-        net.widen.fill_(float(r.flatten().quantile(COVERAGE)))
+        net.widen.fill_(max(1.0, float(r.flatten().quantile(COVERAGE))))
         self.wid = float(net.widen)
         return float((v - y).abs().mean() / net.error_scale)
 

@@ -10,7 +10,10 @@ SPEC = AnomalyAnswer(features=("load", "heat", "flow"), threshold=0.5, false_ala
 
 
 def answer(score: float, parts: list[float]) -> dict[str, Any]:
-    tensors = {"score": np.float32([score]), "contributions": np.float32([parts])}
+    tensors = {
+        "score": np.array([score], np.float32),
+        "contributions": np.array([parts], np.float32),
+    }
     return SPEC.answer(tensors, {}, None)
 
 

@@ -19,7 +19,8 @@ def encode(item: object, spec: SeriesInput = TWO) -> Encoded:
 
 
 def steps(item: object, spec: SeriesInput = TWO) -> Array:
-    return encode(item, spec).tensors["series"][0]
+    [array] = encode(item, spec).tensors["series"]
+    return np.asarray(array)
 
 
 def test_rows_and_columns_are_the_same_series() -> None:

@@ -1,0 +1,134 @@
+// Answers as a person wants to see them: one function per answer kind, JSON for the others.
+// The tests check that what is read from `answer` and `spec` is there in the API's own answers.
+
+import { bar, h, number, svg } from "./dom.js";
+
+const MAX_BARS = 12;
+const MAX_CHARTS = 6;
+
+const KINDS = { classes, image, forecast, anomaly, vector };
+
+/** One answer. `history` is what the model saw, as {column: numbers}, where that is known. */
+export function show(spec, answer, history = {}) {
+  return KINDS[spec.kind]?.(spec, answer, history) ?? h("pre", {}, JSON.stringify(answer, null, 1));
+}
+
+function bars(rows, most, tone) {
+  const shown = rows.slice(0, MAX_BARS).map(([name, value, text]) =>
+    h("li", {}, h("span", { title: name }, name), bar(value / most, tone), h("b", {}, text)),
+  );
+  const more = rows.length - shown.length;
+  return [h("ol", { class: "bars" }, shown), more > 0 && h("p", { class: "quiet" }, `and ${more} more`)];
+}
+
+function classes(spec, answer) {
+  const percent = (score) => `${(100 * score).toFixed(1)} %`;
+  return h("div", {},
+    h("p", { class: "verdict" }, h("b", {}, answer.label), ` ${percent(answer.score)}`),
+    bars(answer.top.map((one) => [one.label, one.score, percent(one.score)]), 1),
+  );
+}
+
+function image(spec, answer) {
+  const figures = answer.images.map((one) =>
+    h("figure", {},
+      h("img", { src: `data:image/png;base64,${one.b64}`, alt: `Generated, seed ${one.seed}` }),
+      h("figcaption", {}, one.label != null && `${one.label} · `, `seed ${one.seed}`),
+    ),
+  );
+  return h("div", { class: "sheet" }, figures);
+}
+
+function anomaly(spec, answer) {
+  const most = 1.1 * Math.max(answer.score, answer.threshold) || 1;
+  const tone = answer.anomalous ? "bad" : "good";
+  const gauge = bar(answer.score / most, tone);
+  const mark = h("u");
+  mark.style.left = `${(100 * answer.threshold) / most}%`;
+  gauge.append(mark);
+  const parts = answer.contributions.map((one) => [one.feature, one.contribution]);
+  const rows = parts.map(([name, value]) => [name, value, number(value)]);
+  return h("div", {},
+    h("p", { class: `verdict ${tone}` }, h("b", {}, answer.anomalous ? "Anomalous" : "Normal"),
+      ` score ${number(answer.score)}, threshold ${number(answer.threshold)}`),
+    gauge,
+    h("p", { class: "quiet" },
+      `The mark is the threshold; ${number(100 * spec.false_alarm_rate)} % of normal rows pass it.`),
+    h("h4", {}, "What each feature adds"),
+    bars(rows, Math.max(...parts.map(([, value]) => value)) || 1, tone),
+  );
+}
+
+function forecast(spec, answer, history) {
+  const pick = (rows, place) => rows.map((row) => row[place]);
+  const charts = spec.columns.slice(0, MAX_CHARTS).map((name, place) =>
+    lines(name, (history[name] ?? []).slice(-Math.max(48, 2 * spec.horizon)),
+      ...[answer.values, answer.lower, answer.upper].map((rows) => pick(rows, place))),
+  );
+  const more = spec.columns.length - charts.length;
+  return h("div", {}, charts,
+    h("p", { class: "quiet" }, more > 0 && `The first ${MAX_CHARTS} of ${spec.columns.length}. `,
+      h("span", { class: "key past" }, "what it saw"), h("span", { class: "key next" }, "forecast"),
+      h("span", { class: "key band" }, `${number(100 * spec.coverage)} % interval`)),
+  );
+}
+
+function vector(spec, answer) {
+  const values = answer.vector;
+  const most = Math.max(...values.map(Math.abs)) || 1;
+  const step = 600 / values.length;
+  const sticks = values.map((value, place) => {
+    const size = (38 * Math.abs(value)) / most;
+    return svg("rect", { x: place * step, y: value < 0 ? 40 : 40 - size, height: size,
+      width: 0.8 * step, class: value < 0 ? "below" : "above" });
+  });
+  return h("div", {},
+    svg("svg", { class: "chart", viewBox: "0 0 600 80", role: "img", preserveAspectRatio: "none",
+      "aria-label": `${values.length} numbers as bars` }, sticks),
+    h("p", { class: "quiet" }, `${values.length} numbers, ${number(Math.min(...values))} to `
+      + `${number(Math.max(...values))}`),
+    h("pre", { class: "short", tabindex: "0" }, values.map(number).join("  ")),
+  );
+}
+
+/** A line of what was and, where given, of what will be with its interval. */
+export function lines(name, past, next = [], lower = [], upper = []) {
+  const width = Math.min(600, innerWidth - 56), height = 170, left = 46, bottom = height - 22;
+  const all = [past, next, lower, upper].flat().filter(Number.isFinite);
+  const [low, high, ticks] = scale(Math.min(...all), Math.max(...all));
+  const count = Math.max(2, past.length + next.length);
+  const x = (place) => left + ((width - left - 8) * place) / (count - 1);
+  const y = (value) => bottom - ((bottom - 8) * (value - low)) / (high - low);
+  const line = (values, from) => values.map((value, k) => `${x(from + k)},${y(value)}`);
+  const begin = past.length;
+  const joined = begin ? [past[begin - 1], ...next] : next;
+  const grid = ticks.map((tick) => [
+    svg("line", { x1: left, x2: width - 8, y1: y(tick), y2: y(tick) }),
+    svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, number(tick)),
+  ]);
+  const marks = [[0, `−${begin}`, begin], [begin - 1, "now", begin], [count - 1, `+${next.length}`, next.length]];
+  return h("figure", { class: "lines" },
+    h("figcaption", {}, name),
+    svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `${name}: ${begin} past steps, ${next.length} forecast` },
+      svg("g", { class: "grid" }, grid),
+      svg("polygon", { class: "band",
+        points: [...line(upper, begin), ...line(lower, begin).reverse()].join(" ") }),
+      svg("polyline", { class: "past", points: line(past, 0).join(" ") }),
+      next.length > 0 && svg("polyline", { class: "next", points: line(joined, begin ? begin - 1 : 0).join(" ") }),
+      marks.filter(([, , shown]) => shown).map(([place, text]) =>
+        svg("text", { x: x(place), y: height - 5, "text-anchor": place > count - 3 ? "end" : "middle" }, text)),
+    ),
+  );
+}
+
+/** Round bounds and about four ticks around the numbers of a chart. */
+function scale(least, most) {
+  if (!(most > least)) [least, most] = [least - 1 || -1, least + 1 || 1];
+  const rough = (most - least) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const first = Math.floor(least / step), last = Math.ceil(most / step);
+  const ticks = Array.from({ length: last - first + 1 }, (_, k) => (first + k) * step);
+  return [ticks[0], ticks.at(-1), ticks];
+}

@@ -1,0 +1,45 @@
+// Asking the hub. Addresses are relative, so the page also works under a proxy's path.
+
+const KEY = "modelhub.key";
+
+/** The key of this tab: never in a cookie, an address or lasting storage. */
+export const key = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value) => sessionStorage.setItem(KEY, value),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+/** A refusal, in the server's own words. Status 0: nobody answered. */
+export class Problem extends Error {
+  constructor(status, title, detail) {
+    super(detail);
+    this.status = status;
+    this.title = title;
+  }
+}
+
+/** The response to a request that went well; otherwise throws Problem. */
+export async function call(path, { method = "GET", body, type, signal } = {}) {
+  const headers = {};
+  if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
+  if (type) headers["Content-Type"] = type;
+  let response;
+  try {
+    response = await fetch(path, { method, body, headers, signal, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "No answer", "The hub cannot be reached.");
+  }
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  const detail = problem.detail ?? problem.reason ?? response.statusText;
+  throw new Problem(response.status, problem.title ?? "Refused", detail);
+}
+
+/** A file of a bundle as an address that an <img> can use (its own request would have no key). */
+export async function blobUrl(path) {
+  return URL.createObjectURL(await (await call(path)).blob());
+}
+
+/** `/v1/…/a b.png` as the listing names it → relative and escaped. */
+export const relative = (path) => path.slice(1).split("/").map(encodeURIComponent).join("/");

@@ -1,0 +1,140 @@
+"""Every knob: from the environment, from a flag, documented, and refused by name when it is bad."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from model_store.cli import main
+from service.cli import SHOWN
+from service.settings import Settings
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
+    """What ``serve`` would have run with; no variable set but the store."""
+    runs: list[Settings] = []
+
+    def run(settings: Settings) -> int:
+        runs.append(settings)
+        return 0
+
+    monkeypatch.setattr("service.cli.run", run)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"MODELHUB_{name.upper()}", raising=False)
+    monkeypatch.setenv("MODELHUB_STORE", str(tmp_path))
+    return runs
+
+
+CHOICES: dict[str, tuple[str, Any]] = {
+    "store": ("/tmp", Path("/tmp")),  # noqa: S108 - any folder that is there
+    "host": ("::1", "::1"),
+    "port": ("9000", 9000),
+    "device": ("cpu", "cpu"),
+    "threads": ("3", 3),
+    "max_batch_rows": ("7", 7),
+    "batch_delay_ms": ("2.5", 2.5),
+    "max_queue_rows": ("99", 99),
+    "max_items": ("11", 11),
+    "max_body_bytes": ("1024", 1024),
+    "timeout_ms": ("500", 500),
+    "drain_s": ("1.5", 1.5),
+    "shutdown_s": ("3", 3),
+    "stuck_s": ("9", 9.0),
+    "api_keys": ('["secret", "other"]', {"secret", "other"}),
+    "admin_keys": ('["root"]', {"root"}),
+    "log_format": ("json", "json"),
+    "log_level": ("debug", "debug"),
+}
+BAD = {
+    "port": ["70000", "-1", "http", "", "80.5"],
+    "device": ["tpu"],
+    "threads": ["-1", "many"],
+    "max_batch_rows": ["0"],
+    "batch_delay_ms": ["-1", "inf", "nan"],
+    "max_queue_rows": ["0"],
+    "max_items": ["0", "1.5"],
+    "max_body_bytes": ["64MB"],
+    "timeout_ms": ["0"],
+    "drain_s": ["-1", "inf"],
+    "shutdown_s": ["0"],
+    "stuck_s": ["0"],
+    "api_keys": ["secret", '"secret"', '[""]', "{"],
+    "admin_keys": ['[""]', "[1]"],
+    "log_format": ["xml"],
+    "log_level": ["loud"],
+}
+
+
+def test_every_setting_is_documented_and_tried_below() -> None:
+    assert set(CHOICES) == set(Settings.model_fields)
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_environment_sets_it(
+    name: str, served: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, expected = CHOICES[name]
+    monkeypatch.setenv(f"MODELHUB_{name.upper()}", text)
+    assert main(["serve"]) == 0
+    value = getattr(served[0], name)
+    if name.endswith("_keys"):
+        value = {key.get_secret_value() for key in value}
+    assert value == expected
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_flag_wins_over_the_environment(
+    name: str, served: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, expected = CHOICES[name]
+    if name != "store":
+        monkeypatch.setenv(f"MODELHUB_{name.upper()}", "nonsense")
+    assert main(["serve", f"--{name.replace('_', '-')}", text]) == 0
+    assert getattr(served[0], name) == expected
+
+
+def test_no_setting_at_all_gives_the_documented_defaults(served: list[Settings]) -> None:
+    assert main(["serve"]) == 0
+    fields = Settings.model_fields.items()
+    defaults = {name: field.default for name, field in fields if name != "store"}
+    assert served[0].model_dump(exclude={"store"}) == defaults
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(n, text) for n, texts in BAD.items() for text in texts]
+)
+def test_bad_value_exits_2_and_names_the_setting(
+    name: str,
+    text: str,
+    served: list[Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(f"MODELHUB_{name.upper()}", text)
+    assert main(["serve"]) == 2
+    assert served == []
+    said = capsys.readouterr().err
+    assert name in said
+    assert said.count("\n") == 1  # a sentence, not a traceback
+
+
+@pytest.mark.parametrize("flag", ["--port=http", "--device=tpu", "--log-level=loud", "--nothing"])
+def test_bad_flag_exits_2_and_names_it(
+    flag: str, served: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", flag])
+    assert caught.value.code == 2
+    assert served == []
+    assert flag.partition("=")[0] in capsys.readouterr().err
+
+
+def test_settings_cannot_be_changed_and_show_no_key() -> None:
+    settings = Settings.model_validate({"api_keys": ["secret"], "port": 1})
+    with pytest.raises(ValidationError):
+        settings.port = 2  # type: ignore[misc]
+    assert "secret" not in repr(settings)
