@@ -24,6 +24,8 @@ from service.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "1"
+UNLOAD_S = 1.0
+"""The server has waited for the requests by then; only runs that nobody waits for may be left."""
 
 STATUS: dict[type[Exception], tuple[int, str]] = {
     service.BadBody: (400, "The body cannot be read"),
@@ -59,7 +61,7 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
         loading.add_done_callback(_log_failure)
         yield
         loading.cancel()
-        await hub.close()
+        await hub.close(timeout_s=UNLOAD_S)
 
     app = FastAPI(
         title="modelhub",

@@ -3,17 +3,24 @@
 import argparse
 import asyncio
 import importlib.util
+import os
 import signal
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from service.settings import Settings
 
 NEEDED = ("fastapi", "uvicorn", "onnxruntime", "orjson", "pydantic_settings")
+BACKLOG = 2048
+EXIT_S = 0.5
 SHOWN = ("store", "host", "port", "device", "threads", "log_format", "log_level")
 """Settings with a flag of their own; all of them can be set by environment."""
 
@@ -61,26 +68,28 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def run(settings: "Settings") -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop, 2 where the port is taken."""
-    import uvicorn
-
     from service.app import create_app
     from service.telemetry import configure_logging
 
     configure_logging(settings.log_format, settings.log_level)
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_s,
-    )
     try:
-        listener = socket.create_server((settings.host, settings.port), backlog=2048)
+        listener = _listen(settings.host, settings.port)
     except OSError as error:
         print(f"modelhub: cannot listen on {settings.host}:{settings.port}: {error.strerror}",
               file=sys.stderr)  # fmt: skip
         return 2
+    _serve_until_signal(create_app(settings), settings, listener)
+    if not _join_threads(EXIT_S):
+        # A graph in the middle of a run or a load cannot be stopped. Python would wait for it, and
+        # C++ call it a crash.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def _serve_until_signal(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None:
+    import uvicorn
 
     class Server(uvicorn.Server):
         """uvicorn, but readiness goes first and answering goes on while the drain lasts."""
@@ -101,17 +110,45 @@ def run(settings: "Settings") -> int:
             self.loop = asyncio.get_running_loop()
             await super().startup(sockets)
             if self.started:
-                _print_urls(listener.getsockname()[:2])
+                _print_urls(*listener.getsockname()[:2])
+            for sig in early:
+                self.handle_exit(sig, None)
 
-    # uvicorn raises the signal once more when it is done; by then it has been obeyed.
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_s,
+    )
+    # Signals that come before uvicorn listens for them. It raises its own once more when it is
+    # done; by then they have been obeyed.
+    early: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda sig, _: early.append(sig))
     Server(config).run(sockets=[listener])
-    return 0
 
 
-def _print_urls(address: tuple[str, int]) -> None:
-    base = f"http://{address[0]}:{address[1]}"
+def _listen(host: str, port: int) -> socket.socket:
+    if ":" not in host:
+        return socket.create_server((host, port), backlog=BACKLOG)
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=both
+    )
+
+
+def _join_threads(timeout_s: float) -> bool:
+    """Wait for all other threads; False where one does not end."""
+    end = time.monotonic() + timeout_s
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, end - time.monotonic()))
+    return threading.active_count() == 1
+
+
+def _print_urls(host: str, port: int) -> None:
+    base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     print(f"modelhub serves on {base}", flush=True)
     for path, words in (
         ("/", "the hub page"),

@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import NoKey, ServiceError, WrongScope
+from service.errors import NoKey, NotReady, ServiceError, WrongScope
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -51,6 +51,11 @@ class Edge:
             await self.encode_error(error)(scope, receive, visit.send)
         except _ClientGone:
             visit.status = CLIENT_GONE
+        except asyncio.CancelledError:  # the server stops and waits no longer
+            if visit.answering:
+                raise
+            stopping = NotReady("the server is stopping; this took longer than it could wait")
+            await self.encode_error(stopping)(scope, receive, visit.send)
         except Exception as error:
             if visit.answering:
                 raise  # too late to say it in a status

@@ -60,12 +60,11 @@ class ModelHub:
                 await self._load(name, entry.default)
         self.started = True
 
-    async def close(self) -> None:
-        """Finish what is queued, then unload."""
+    async def close(self, *, timeout_s: float) -> None:
+        """Finish what is queued, then unload; what takes longer is left behind."""
         self.draining = True
         for task in self._coming.values():
             task.cancel()
-        timeout_s = float(self.settings.shutdown_s)
         await asyncio.gather(
             *(asyncio.to_thread(m.close, timeout_s=timeout_s) for m in self._loaded.values())
         )

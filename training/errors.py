@@ -6,7 +6,7 @@
     ├── DataError            the data is not there, not readable, or not enough
     ├── UnknownRecipe        no recipe of that name
     ├── BadConfig            a flag's value that the recipe can't take
-    └── ParityError          ONNX Runtime and torch disagree; nothing was published
+    └── ParityError          the graph is not what the module is; nothing was published
 """
 
 
@@ -27,4 +27,4 @@ class BadConfig(TrainingError):
 
 
 class ParityError(TrainingError):
-    """ONNX Runtime and torch disagree, so nothing was published."""
+    """The graph is not what the module is, so nothing was published."""

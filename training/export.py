@@ -4,14 +4,14 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 
 from model_store.manifest import Graph, Tensor
+from training.errors import ParityError
 from training.recipe import GraphExport
 
 ROW_AXIS = "batch"
@@ -20,15 +20,11 @@ EXAMPLE_ROWS = 3  # more than one: an axis of length 1 would be taken for a cons
 
 
 def export(name: str, graph: GraphExport, folder: Path) -> Graph:
-    """Write ``<name>.onnx`` into ``folder``."""
+    """Write ``<name>.onnx`` into ``folder``. Raises ParityError where an axis came out fixed."""
     sample = graph.sample(EXAMPLE_ROWS)
-    shapes: list[dict[int, Any]] = []
-    dims: dict[str, Any] = {}
-    for key in sample:
-        axes = {0: ROW_AXIS, **graph.axes.get(key, {})}
-        shapes.append(
-            {axis: dims.setdefault(label, torch.export.Dim(label)) for axis, label in axes.items()}
-        )
+    axes = {key: {0: ROW_AXIS, **graph.axes.get(key, {})} for key in sample}
+    dims = {label: torch.export.Dim(label) for named in axes.values() for label in named.values()}
+    shapes = [{axis: dims[label] for axis, label in named.items()} for named in axes.values()]
     path = folder / f"{name}.onnx"
     with _quiet():
         torch.onnx.export(
@@ -45,12 +41,25 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
         )
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
-    return Graph(
+    exported = Graph(
         file=path.name,
         inputs=tuple(_spec(value) for value in model.graph.input),
         outputs=tuple(_spec(value) for value in model.graph.output),
         batching=graph.batching,
     )
+    _check_axes(name, exported, axes)
+    return exported
+
+
+def _check_axes(name: str, graph: Graph, axes: Mapping[str, Mapping[int, str]]) -> None:
+    """An axis that the module pins down is fixed by the exporter without a word."""
+    for tensor in (*graph.inputs, *graph.outputs):
+        for axis, label in axes.get(tensor.name, {0: ROW_AXIS}).items():
+            if tensor.shape[axis] != label:
+                raise ParityError(
+                    f"{name}: axis {axis} of {tensor.name} came out as {tensor.shape[axis]!r},"
+                    f" not as {label!r}: the module fixes it"
+                )
 
 
 def _spec(value: onnx.ValueInfoProto) -> Tensor:

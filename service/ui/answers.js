@@ -1,5 +1,5 @@
 // Answers as a person wants to see them: one function per answer kind, JSON for the others.
-// The tests check that what is read from `answer` and `spec` is there in the API's own answers.
+// A test checks that what is read from `answer` and `spec` is there in the API's own answers.
 
 import { bar, h, number, svg } from "./dom.js";
 
@@ -87,13 +87,13 @@ function vector(spec, answer) {
       "aria-label": `${values.length} numbers as bars` }, sticks),
     h("p", { class: "quiet" }, `${values.length} numbers, ${number(Math.min(...values))} to `
       + `${number(Math.max(...values))}`),
-    h("pre", { class: "short", tabindex: "0" }, values.map(number).join("  ")),
+    h("pre", { class: "short wrap", tabindex: "0" }, values.map(number).join("  ")),
   );
 }
 
 /** A line of what was and, where given, of what will be with its interval. */
 export function lines(name, past, next = [], lower = [], upper = []) {
-  const width = Math.min(600, innerWidth - 56), height = 170, left = 46, bottom = height - 22;
+  const width = Math.min(480, innerWidth - 56), height = 160, left = 46, bottom = height - 22;
   const all = [past, next, lower, upper].flat().filter(Number.isFinite);
   const [low, high, ticks] = scale(Math.min(...all), Math.max(...all));
   const count = Math.max(2, past.length + next.length);
@@ -106,7 +106,11 @@ export function lines(name, past, next = [], lower = [], upper = []) {
     svg("line", { x1: left, x2: width - 8, y1: y(tick), y2: y(tick) }),
     svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, number(tick)),
   ]);
-  const marks = [[0, `−${begin}`, begin], [begin - 1, "now", begin], [count - 1, `+${next.length}`, next.length]];
+  const marks = [
+    begin > 1 && [0, "start", `−${begin}`],
+    begin > 0 && [begin - 1, next.length ? "middle" : "end", "now"],
+    next.length > 0 && [count - 1, "end", `+${next.length}`],
+  ];
   return h("figure", { class: "lines" },
     h("figcaption", {}, name),
     svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img",
@@ -115,9 +119,9 @@ export function lines(name, past, next = [], lower = [], upper = []) {
       svg("polygon", { class: "band",
         points: [...line(upper, begin), ...line(lower, begin).reverse()].join(" ") }),
       svg("polyline", { class: "past", points: line(past, 0).join(" ") }),
-      next.length > 0 && svg("polyline", { class: "next", points: line(joined, begin ? begin - 1 : 0).join(" ") }),
-      marks.filter(([, , shown]) => shown).map(([place, text]) =>
-        svg("text", { x: x(place), y: height - 5, "text-anchor": place > count - 3 ? "end" : "middle" }, text)),
+      svg("polyline", { class: "next", points: next.length ? line(joined, Math.max(0, begin - 1)).join(" ") : "" }),
+      marks.filter(Boolean).map(([place, anchor, text]) =>
+        svg("text", { x: x(place), y: height - 5, "text-anchor": anchor }, text)),
     ),
   );
 }

@@ -19,15 +19,14 @@ export class Problem extends Error {
 }
 
 /** The response to a request that went well; otherwise throws Problem. */
-export async function call(path, { method = "GET", body, type, signal } = {}) {
+export async function call(path, { method = "GET", body, type } = {}) {
   const headers = {};
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   if (type) headers["Content-Type"] = type;
   let response;
   try {
-    response = await fetch(path, { method, body, headers, signal, cache: "no-store" });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
+    response = await fetch(path, { method, body, headers, cache: "no-store" });
+  } catch {
     throw new Problem(0, "No answer", "The hub cannot be reached.");
   }
   if (response.ok) return response;

@@ -54,7 +54,6 @@ export function code(text) {
 
 export const words = (name) => name.replaceAll("_", " ");
 export const number = (value) => String(Number(Number(value).toPrecision(4)));
-export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 export function bytes(count) {
   const power = Math.min(3, Math.floor(Math.log10(Math.max(1, count)) / 3));

@@ -1,8 +1,8 @@
 // The hub page: the list, one model, and which of them is shown. The address says which: #/name@2.
-// The tests check that what is read from `entry` and `model` is there in the API's own answers.
+// A test checks that what is read from `entry` and `model` is there in the API's own answers.
 
 import { Problem, blobUrl, call, key, relative } from "./api.js";
-import { bytes, code, facts, h, number, plural, words } from "./dom.js";
+import { bytes, code, facts, h, number, words } from "./dom.js";
 import { panel } from "./try.js";
 
 const LOADING_MS = 2000;
@@ -15,61 +15,52 @@ const view = { entries: [], listing: "", ref: "", model: "", timer: 0, pictures:
 
 // --- asking ------------------------------------------------------------------------------------
 
-/** Bring the page up to date, then wait: shortly while models load, never while nobody looks. */
+/** Bring the page up to date, and again soon while models load; never while nobody looks. */
 async function refresh() {
   clearTimeout(view.timer);
-  let wait = 0;
+  let wait_ms = WAITING_MS;
   try {
     const [readiness, listing] = await Promise.all([fetch("readyz"), call("v1/models")]);
-    const ready = await readiness.json();
-    const text = await listing.text();
+    const [ready, text] = [await readiness.json(), await listing.text()];
     if (text !== view.listing) {
       view.listing = text;
       view.entries = JSON.parse(text).data;
       offer();
       list();
     }
-    tell(ready);
-    say("");
-    const loading = view.entries.some((entry) => entry.state === "loading");
-    if (!ready.ready) wait = loading || ready.reason === "loading" ? LOADING_MS : WAITING_MS;
+    at("status").className = ready.ready ? "ready" : "loading";
+    const count = `${view.entries.length} ${view.entries.length === 1 ? "model" : "models"}`;
+    at("status").textContent = `${count} · ${ready.ready ? "ready" : `not ready: ${ready.reason}`}`;
+    at("forget").hidden = !key.get();
+    at("trouble").hidden = true;
+    if (view.entries.some((entry) => entry.state === "loading")) wait_ms = LOADING_MS;
+    else if (ready.ready) wait_ms = 0;
     await open();
   } catch (error) {
-    if (error.status === 401) askKey(error.message);
-    else {
-      say(error.message);
-      wait = WAITING_MS;
-    }
+    if (complain(error)) wait_ms = 0;
   }
-  if (wait && !document.hidden) view.timer = setTimeout(refresh, wait);
+  if (wait_ms && !document.hidden) view.timer = setTimeout(refresh, wait_ms);
 }
 
-function tell(ready) {
-  const status = at("status");
-  status.className = ready.ready ? "ready" : "loading";
-  const count = plural(view.entries.length, "model");
-  status.textContent = `${count} · ${ready.ready ? "ready" : `not ready: ${ready.reason}`}`;
-  at("forget").hidden = !key.get();
-}
-
-function say(trouble) {
-  at("trouble").hidden = !trouble;
-  at("trouble").textContent = trouble;
-}
-
-function askKey(detail) {
-  at("status").textContent = "A key is needed";
-  at("key-detail").textContent = key.get() ? detail : "";
-  at("key").hidden = false;
-  at("key-field").focus();
+/** Say what went wrong; true where only a key helps. */
+function complain(error) {
+  const locked = error.status === 401;
+  at("trouble").hidden = locked;
+  at("trouble").textContent = error.message;
+  if (locked) {
+    at("status").textContent = "A key is needed";
+    at("key-detail").textContent = key.get() ? error.message : "";
+    at("key").hidden = false;
+    at("key-field").focus();
+  }
+  return locked;
 }
 
 at("key").addEventListener("submit", (event) => {
   event.preventDefault();
   key.set(at("key-field").value);
-  event.target.reset();
-  event.target.hidden = true;
-  view.listing = view.model = "";
+  at("key").reset();
+  at("key").hidden = true;
   refresh();
 });
 
@@ -87,9 +78,9 @@ document.addEventListener("visibilitychange", () => {
 
 /** Fill the filters with what there is to choose from. */
 function offer() {
+  filters.hidden = !view.entries.length;
   for (const name of FILTERS) {
-    const select = filters.elements[name];
-    const chosen = select.value;
+    const select = filters.elements[name], chosen = select.value;
     const there = [...new Set(view.entries.map((entry) => entry[name]).filter(Boolean))].sort();
     const options = there.map((value) => h("option", { value, selected: value === chosen }, value));
     select.replaceChildren(h("option", { value: "" }, "all"), ...options);
@@ -101,39 +92,29 @@ function list() {
   const asked = wanted.q.toLowerCase().split(/\s+/);
   const kept = view.entries.filter((entry) => {
     const text = `${entry.id} ${entry.task} ${entry.description}`.toLowerCase();
-    const fits = FILTERS.every((name) => !wanted[name] || entry[name] === wanted[name]);
-    return fits && asked.every((word) => text.includes(word));
+    return FILTERS.every((name) => !wanted[name] || entry[name] === wanted[name])
+      && asked.every((word) => text.includes(word));
   });
-  const focused = document.activeElement?.getAttribute("href");
+  const focused = document.activeElement?.getAttribute("href") ?? "";
   at("models").replaceChildren(...kept.map(card));
-  at("models").querySelector(`a[href="${CSS.escape(focused ?? "")}"]`)?.focus();
-  at("nothing").replaceChildren(...(kept.length ? [] : nothing()));
+  at("models").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  at("empty").hidden = view.entries.length > 0;
+  at("nothing").hidden = kept.length > 0 || !view.entries.length;
   mark();
-}
-
-function nothing() {
-  if (view.entries.length) return [h("p", { class: "quiet" }, "No model fits these filters.")];
-  return [
-    h("h2", {}, "The hub is empty"),
-    h("p", {}, "Train the starter set, one small model of each family, then start the hub again:"),
-    code("modelhub starter"),
-  ];
 }
 
 function card(entry) {
   const [metric, score] = Object.entries(entry.metrics)[0] ?? [];
   const beside = Object.entries(entry.baselines ?? {}).filter(([, scores]) => metric in scores);
-  const kinds = [entry.family, entry.task, entry.verbs.join(", ")].filter(Boolean);
-  const size = [entry.size_bytes && bytes(entry.size_bytes), provider(entry)].filter(Boolean);
+  const quiet = (...parts) => h("span", { class: "quiet" }, parts.filter(Boolean).join(" · "));
   return h("li", {},
     h("a", { href: `#/${entry.id}` },
       h("span", { class: "top" }, h("b", {}, entry.id, h("small", {}, `@${entry.version}`)), state(entry)),
-      h("span", { class: "quiet" }, kinds.join(" · ")),
-      metric && h("span", { class: "score" }, h("b", {}, number(score)), ` ${words(metric)} `),
-      beside.length > 0 && h("span", { class: "quiet" },
-        beside.map(([name, scores]) => `${words(name)} ${number(scores[metric])}`).join(" · ")),
+      quiet(entry.family, entry.task, entry.verbs.join(", ")),
+      metric && h("span", { class: "score" }, h("b", {}, number(score)), ` ${words(metric)}`),
+      quiet(...beside.map(([name, scores]) => `${words(name)} ${number(scores[metric])}`)),
       entry.reason && h("span", { class: "reason" }, entry.reason),
-      size.length > 0 && h("span", { class: "quiet" }, size.join(" · ")),
+      quiet(entry.size_bytes && bytes(entry.size_bytes), provider(entry)),
     ),
   );
 }
@@ -143,9 +124,7 @@ const provider = (entry) => entry.provider?.replace("ExecutionProvider", "");
 
 function mark() {
   for (const link of at("models").querySelectorAll("a")) {
-    const here = link.hash === `#/${view.ref.split("@")[0]}`;
-    if (here) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
+    link.setAttribute("aria-current", String(link.hash === `#/${view.ref.split("@")[0]}`));
   }
 }
 
@@ -156,61 +135,63 @@ filters.addEventListener("submit", (event) => event.preventDefault());
 
 /** Show the model that the address names. Draws anew only where something changed. */
 async function open() {
-  const ref = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
-  const moved = ref !== view.ref;
+  const [, ref = ""] = location.hash.match(/^#\/([\w.@-]+)$/) ?? [];
+  if (ref !== view.ref) view.model = "";
   view.ref = ref;
   document.title = ref ? `${ref} · modelhub` : "modelhub";
   document.body.classList.toggle("chosen", Boolean(ref));
   at("detail").hidden = !ref;
   mark();
-  if (!ref) return (view.model = "");
+  if (!ref) return;
   let text;
   try {
-    text = await (await call(`v1/models/${encodeURIComponent(ref)}`)).text();
+    text = await (await call(`v1/models/${ref}`)).text();
   } catch (error) {
     if (!(error instanceof Problem) || error.status === 401) throw error;
-    text = JSON.stringify({ trouble: `${error.title}: ${error.message}` });
+    text = JSON.stringify({ problem: `${error.title}: ${error.message}` });
   }
-  if (ref !== view.ref || (text === view.model && !moved)) return;
+  if (ref !== view.ref || text === view.model) return;
   view.model = text;
-  view.pictures.splice(0).forEach((url) => URL.revokeObjectURL(url));
-  const model = JSON.parse(text);
-  const back = h("p", { class: "back" }, h("a", { href: "#" }, "All models"));
-  at("detail").replaceChildren(back, ...(model.trouble ? [trouble(ref, model.trouble)] : detail(ref, model)));
+  view.pictures.splice(0).forEach(URL.revokeObjectURL);
+  const { problem, ...model } = JSON.parse(text);
+  at("detail").replaceChildren(
+    h("p", { class: "back" }, h("a", { href: "#" }, "All models")),
+    ...(problem ? [h("h2", { tabindex: "-1" }, ref), failure(problem)] : detail(ref, model)),
+  );
 }
 
-const trouble = (ref, words) => h("div", {}, h("h2", { tabindex: "-1" }, ref), h("p", { class: "notice bad" }, words));
+const failure = (text) => h("p", { class: "notice bad" }, text);
+const section = (title, ...nodes) => h("section", {}, h("h3", {}, title), nodes);
+const more = (title, ...nodes) => h("details", {}, h("summary", {}, title), nodes);
 
 addEventListener("hashchange", async () => {
-  await open().catch((error) => (error.status === 401 ? askKey(error.message) : say(error.message)));
+  await open().catch(complain);
   scrollTo(0, 0);
   at("detail").querySelector("h2")?.focus();
 });
 
-const section = (title, ...nodes) => h("section", {}, h("h3", {}, title), nodes);
-const more = (title, ...nodes) => h("details", {}, h("summary", {}, title), nodes);
-
 function detail(ref, model) {
+  const about = [
+    model.family, model.category, model.task, model.license,
+    model.created > 0 && new Date(1000 * model.created).toISOString().slice(0, 10),
+    model.size_bytes && `${bytes(model.size_bytes)} on disk`,
+    model.memory_bytes > 0 && `${bytes(model.memory_bytes)} in memory`, provider(model),
+  ];
   const head = h("div", { class: "head" },
     h("h2", { tabindex: "-1" }, model.id, h("small", {}, `@${model.version}`)), state(model),
     h("p", {}, model.description),
-    model.reason && h("p", { class: "notice bad" }, model.reason),
-    h("p", { class: "quiet" }, [model.family, model.category, model.task, model.license, made(model.created),
-      model.size_bytes && `${bytes(model.size_bytes)} on disk`,
-      model.memory_bytes > 0 && `${bytes(model.memory_bytes)} in memory`, provider(model),
-    ].filter(Boolean).join(" · ")),
+    h("p", { class: "quiet" }, about.filter(Boolean).join(" · ")),
+    model.reason && failure(model.reason),
   );
   if (!model.signature) return [head, versions(model)]; // its manifest cannot be read
   return [
     head,
     h("div", { class: "columns" },
-      h("div", {}, attempt(ref, model), pictures(model)),
-      h("div", {}, scores(model), versions(model), signature(model), origin(model), parity(model)),
-    ),
+      model.state !== "failed" && attempt(ref, model),
+      h("div", {}, scores(model), versions(model), signature(model), origin(model))),
+    pictures(model),
   ];
 }
-
-const made = (seconds) => seconds > 0 && new Date(1000 * seconds).toISOString().slice(0, 10);
 
 /** The panel and the command of one verb, and buttons for the others. */
 function attempt(ref, model) {
@@ -220,97 +201,96 @@ function attempt(ref, model) {
   function choose(name) {
     choices.forEach((one) => one.setAttribute("aria-pressed", String(one.textContent === name)));
     const verb = model.signature[name];
-    place.replaceChildren(panel(ref, name, verb), h("h4", {}, "From a shell"), code(command(ref, name, verb)));
+    const shell = [h("h4", {}, "From a shell"), code(command(ref, name, verb))];
+    place.replaceChildren(panel(ref, name, verb), ...shell);
   }
   choose(names[0]);
   return section("Try it", names.length > 1 && h("p", { class: "verbs" }, choices), place);
 }
 
 function command(ref, name, verb) {
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const body = JSON.stringify({ inputs: [verb.example] }).replaceAll("'", "'\\''");
   return [
     `curl ${new URL(`v1/models/${ref}/${name}`, document.baseURI)}`,
     "-H 'Content-Type: application/json'",
     ...(key.get() ? ['-H "Authorization: Bearer $MODELHUB_KEY"'] : []),
-    `-d ${quoted(JSON.stringify({ inputs: [verb.example] }))}`,
+    `-d '${body}'`,
   ].join(" \\\n  ");
 }
 
 function scores(model) {
   const metrics = Object.keys(model.metrics);
-  const row = (name, values, kind) => h("tr", { class: kind }, h("th", { scope: "row" }, name),
+  const row = ([name, values]) => h("tr", {}, h("th", { scope: "row" }, words(name)),
     metrics.map((metric) => h("td", {}, metric in values ? number(values[metric]) : "–")));
+  const rows = [["this model", model.metrics], ...Object.entries(model.baselines)].map(row);
+  const heads = metrics.map((metric) => h("th", { scope: "col" }, words(metric)));
+  const table = h("table", {}, h("thead", {}, h("tr", {}, h("td"), heads)), h("tbody", {}, rows));
   return section("Scores on held-out data",
-    h("div", { class: "scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("td"), metrics.map((name) => h("th", { scope: "col" }, words(name))))),
-      h("tbody", {}, row("this model", model.metrics, "own"),
-        Object.entries(model.baselines).map(([name, values]) => row(words(name), values))))),
-    h("p", { class: "quiet" }, model.evaluation),
-  );
+    h("div", { class: "scroll" }, table), h("p", { class: "quiet" }, model.evaluation));
 }
 
 function versions(model) {
-  const aliases = (version) => Object.keys(model.aliases).filter((name) => model.aliases[name] === version);
-  const links = model.versions.toReversed().map((version) => h("li", {},
-    h("a", { href: `#/${model.id}@${version}`, "aria-current": version === model.version && "true" }, `@${version}`),
-    aliases(version).map((name) => h("a", { class: "alias", href: `#/${model.id}@${name}` }, name))));
-  return section("Versions and aliases", h("ul", { class: "inline" }, links));
+  const link = (selector, properties) => h("a", { href: `#/${model.id}@${selector}`, ...properties }, selector);
+  const rows = model.versions.toReversed().map((version) => {
+    const names = Object.keys(model.aliases).filter((name) => model.aliases[name] === version);
+    const shown = link(version, { "aria-current": String(version === model.version) });
+    return h("li", {}, shown, names.map((name) => link(name, { class: "alias" })));
+  });
+  return section("Versions and aliases", h("ul", { class: "inline" }, rows));
 }
 
 function signature(model) {
+  const graphs = Object.entries(model.graphs);
+  const tensors = graphs.flatMap(([, graph]) => [...graph.inputs, ...graph.outputs]);
+  const inner = new Set(tensors.map((tensor) => tensor.name));
   const verbs = Object.entries(model.signature).map(([name, verb]) => [
-    h("h4", {}, name, h("span", { class: "quiet" }, ` ${verb.input.kind} → ${verb.answer.kind}`)),
-    facts([...fields(verb.input), ...fields(verb.answer)]),
+    h("h4", {}, name),
+    facts([["takes", verb.input.kind], ...fields(verb.input, inner),
+      ["gives", verb.answer.kind], ...fields(verb.answer, inner)]),
   ]);
-  const tensors = (graph, side) => graph[side].map((one) => `${one.name} ${one.dtype}[${one.shape.join(", ")}]`);
-  const graphs = Object.entries(model.graphs).map(([name, graph]) =>
-    [name, `${tensors(graph, "inputs").join(", ")} → ${tensors(graph, "outputs").join(", ")}`]);
-  return section("Signature", verbs, more("Graphs and their tensors", facts(graphs)));
+  const line = (side) => side.map((one) => `${one.name} ${one.dtype}[${one.shape.join(", ")}]`).join(", ");
+  const rows = graphs.map(([name, graph]) => [name, `${line(graph.inputs)} → ${line(graph.outputs)}`]);
+  const parity = Object.entries(model.parity).map(([graph, one]) =>
+    [graph, `differs by ${one.max_difference.toExponential(1)} at most over ${one.rows.join(", ")} rows`
+      + ` (allowed: ${one.tolerance})`]);
+  return section("Signature", verbs,
+    parity.length > 0 && [h("h4", {}, "Parity of ONNX Runtime with the trainer"), facts(parity)],
+    more("Graphs and their tensors", facts(rows)));
 }
 
-/** A kind's fields as they are, so that a kind of tomorrow shows too. */
-function fields(spec) {
-  const name = (one) => one.name ? `${one.name}${one.categories ? ` (${one.categories.join(" | ")})` : ""}` : String(one);
-  const value = (given) => !Array.isArray(given) ? String(given)
-    : `${given.slice(0, 40).map(name).join(", ")}${given.length > 40 ? `, … ${given.length} in all` : ""}`;
-  const shown = Object.entries(spec).filter(([field, given]) => field !== "kind" && given != null && String(given));
-  return shown.map(([field, given]) => [words(field), typeof given === "number" ? number(given) : value(given)]);
+/** A kind's fields as they are, so that a kind of tomorrow shows too; tensor names stay inside. */
+function fields(spec, inner) {
+  const name = (one) => one.name ? [one.name, one.categories?.join("|")].filter(Boolean).join(": ") : one;
+  const text = (value) => Array.isArray(value) ? value.map(name).join(", ") : String(value);
+  return Object.entries(spec)
+    .filter(([field, value]) => field !== "kind" && value !== null && !inner.has(value))
+    .map(([field, value]) => [words(field), typeof value === "number" ? number(value) : text(value)]);
 }
 
 function origin(model) {
   const from = model.provenance;
   const pairs = (values) => facts(Object.entries(values).map(([name, value]) => [words(name), String(value)]));
   return section("Origin",
-    facts([
-      ["data", from.data], ["data licence", from.data_license], ["weights", from.weights],
-      ["weights licence", from.weights_license], ["training", `${number(from.train_seconds)} s`],
-    ]),
+    facts([["data", from.data], ["data licence", from.data_license], ["weights", from.weights],
+      ["weights licence", from.weights_license], ["training", `${number(from.train_seconds)} s`]]),
     h("h4", {}, "Make it again"),
     code(`modelhub train ${from.recipe} --profile ${from.profile} --seed ${from.seed}`),
     more("Settings", pairs(from.config)), more("Packages", pairs(from.packages)),
-    model.card && more("Model card", h("pre", { class: "wrap" }, model.card)),
-  );
-}
-
-function parity(model) {
-  const rows = Object.entries(model.parity).map(([graph, one]) =>
-    [graph, `at most ${one.max_difference.toExponential(1)} (allowed ${one.tolerance}), ${one.rows.join(", ")} rows`]);
-  return rows.length > 0 && section("Parity: ONNX Runtime against the trainer", facts(rows));
+    model.card && more("Model card", h("pre", { class: "wrap" }, model.card)));
 }
 
 function pictures(model) {
-  const paths = model.files.filter((path) => path.endsWith(".png"));
-  const figures = paths.map((path) => {
+  const figures = model.files.filter((path) => path.endsWith(".png")).map((path) => {
     const name = words(path.split("/").at(-1).slice(0, -4));
     const figure = h("figure", {}, h("figcaption", {}, name));
     blobUrl(relative(path)).then((url) => {
       view.pictures.push(url);
       const picture = h("img", { src: url, alt: name, onerror: () => figure.remove() });
-      figure.prepend(h("a", { href: url, target: "_blank", title: "in full size" }, picture));
+      figure.prepend(h("a", { href: url, target: "_blank", title: "In full size" }, picture));
     }, () => figure.remove());
     return figure;
   });
-  return figures.length > 0 && section("Pictures", h("div", { class: "pictures" }, figures));
+  return section("Pictures", h("div", { class: "pictures" }, figures));
 }
 
 refresh();

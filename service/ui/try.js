@@ -1,8 +1,8 @@
-// The panel that asks a model. One function per input kind gives its fields and reads them; a kind
-// this page does not know is edited as JSON. `read` gives {item}, or {file} for a raw body.
+// The panel that asks a model. One function per input kind makes its fields and reads them; a kind
+// that is not here is edited as JSON. `read` gives {item}, or {file} for a raw body.
 
-import { Problem, call } from "./api.js";
 import { lines, show } from "./answers.js";
+import { Problem, call } from "./api.js";
 import { h, number } from "./dom.js";
 
 const KINDS = { image, text, table, series, none };
@@ -13,132 +13,118 @@ const PAD_PX = 224;
 export function panel(ref, name, verb) {
   const input = (KINDS[verb.input.kind] ?? anything)(verb.input, verb.example);
   const answer = h("div", { class: "answer", "aria-live": "polite" });
-  const send = h("button", { type: "submit", class: "main" }, `Ask: ${name}`);
+  const send = h("button", { type: "submit", class: "main" }, name);
   const form = h("form", { onsubmit: ask, onkeydown: hurry }, input.node, h("p", {}, send), answer);
 
   function hurry(event) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   }
-
   async function ask(event) {
     event.preventDefault();
     send.disabled = true;
-    form.setAttribute("aria-busy", "true");
     try {
       const given = await input.read();
       const started = performance.now();
-      const response = await call(...request(ref, name, verb, given));
+      const response = await call(...request(`v1/models/${ref}/${name}`, verb, given));
       const body = await response.json();
-      const ms = performance.now() - started;
-      answer.replaceChildren(
-        ...body.outputs.map((output) => show(verb.answer, output, given.history)),
-        footer(body, response.headers.get("Server-Timing"), ms),
-      );
+      const took = `round trip ${(performance.now() - started).toFixed(0)} ms`;
+      const shown = body.outputs.map((output) => show(verb.answer, output, given.history));
+      answer.replaceChildren(...shown, footer(body, response.headers.get("Server-Timing"), took));
     } catch (error) {
-      answer.replaceChildren(trouble(error));
+      const title = error.status ? `${error.title} (${error.status}) ` : "";
+      answer.replaceChildren(h("p", { class: "notice bad" }, h("b", {}, title), error.message));
     } finally {
       send.disabled = false;
-      form.removeAttribute("aria-busy");
     }
   }
   return form;
 }
 
-function request(ref, name, verb, given) {
-  const parameters = { ...given.parameters };
-  const labels = verb.answer.labels;
-  if (labels) parameters.top_k = Math.min(MAX_CLASSES, labels.length);
-  const path = `v1/models/${ref}/${name}`;
-  if (given.file) {
-    const query = new URLSearchParams(parameters);
-    return [`${path}?${query}`, { method: "POST", type: given.file.type, body: given.file }];
+function request(path, verb, given) {
+  const { labels } = verb.answer;
+  const parameters = labels ? { top_k: Math.min(MAX_CLASSES, labels.length) } : {};
+  const { file } = given;
+  if (file) {
+    return [`${path}?${new URLSearchParams(parameters)}`, { method: "POST", type: file.type, body: file }];
   }
   const body = JSON.stringify({ inputs: [given.item], parameters });
   return [path, { method: "POST", type: "application/json", body }];
 }
 
-function footer(body, timing, ms) {
+function footer(body, timing, took) {
   const parts = [...(timing ?? "").matchAll(/(queue|compute);dur=([\d.]+)/g)];
-  const times = parts.map(([, what, time]) => `${what} ${number(time)} ms`);
+  const times = parts.map(([, what, ms]) => `${what} ${number(ms)} ms`);
   return h("footer", {},
-    h("p", { class: "quiet" },
-      [`${body.model}@${body.version}`, ...times, `round trip ${ms.toFixed(0)} ms`].join(" · ")),
+    h("p", { class: "quiet" }, [`${body.model}@${body.version}`, ...times, took].join(" · ")),
     h("details", {}, h("summary", {}, "The answer as JSON"),
-      h("pre", { class: "short", tabindex: "0" }, JSON.stringify(body, null, 1))),
-  );
-}
-
-function trouble(error) {
-  if (!(error instanceof Problem)) console.error(error);
-  const title = error.status ? `${error.title} (${error.status})` : (error.title ?? "No answer");
-  return h("p", { class: "notice bad", role: "alert" }, h("b", {}, title), ` ${error.message}`);
+      h("pre", { class: "short wrap", tabindex: "0" }, JSON.stringify(body, null, 1))));
 }
 
 const field = (label, node) => h("label", {}, label, node);
 const button = (label, onclick) => h("button", { type: "button", onclick }, label);
 
-function image(spec, example) {
-  const longest = Math.max(spec.width, spec.height);
-  const size = { width: (PAD_PX * spec.width) / longest, height: (PAD_PX * spec.height) / longest };
-  const pad = h("canvas", { ...size, role: "img", "aria-label": "The picture that is sent" });
-  const note = h("p", { class: "quiet" });
-  const context = pad.getContext("2d");
-  const picker = h("input", { type: "file", accept: "image/*", class: "unseen", onchange: () => use(picker.files[0]) });
-  let read = async () => ({ item: example });
+/** A button that opens the file dialog. */
+function picker(label, accept, use) {
+  const input = h("input", { type: "file", accept, class: "unseen", onchange: () => use(input.files[0]) });
+  return h("label", { class: "file" }, input, label);
+}
 
-  function clear() {
-    context.fillStyle = spec.background;
-    context.fillRect(0, 0, pad.width, pad.height);
+function image(spec, example) {
+  const scale = PAD_PX / Math.max(spec.width, spec.height);
+  const pad = h("canvas", { width: scale * spec.width, height: scale * spec.height, role: "img",
+    "aria-label": "The picture that is sent", onpointerdown: stroke, onpointermove: stroke });
+  const ink = pad.getContext("2d");
+  const note = h("p", { class: "quiet" });
+  let read, last;
+
+  function start(words, reader, drawing = false) {
+    note.textContent = words;
+    read = reader;
+    pad.classList.toggle("drawing", drawing);
+    ink.fillStyle = spec.background;
+    ink.fillRect(0, 0, pad.width, pad.height);
   }
   function paint(picture) {
     const fit = Math.min(pad.width / picture.width, pad.height / picture.height);
     const [width, height] = [fit * picture.width, fit * picture.height];
-    clear();
-    context.imageSmoothingEnabled = fit < 1;
-    context.drawImage(picture, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
+    ink.imageSmoothingEnabled = fit < 1;
+    ink.drawImage(picture, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
   }
-  async function use(file) {
+  function useFile(file) {
     if (!file) return;
-    read = async () => ({ file });
-    note.textContent = `${file.name}, sent as it is`;
-    clear();
-    paint(await createImageBitmap(file).catch(() => new OffscreenCanvas(1, 1)));
+    start(`${file.name}, sent as it is`, () => ({ file }));
+    createImageBitmap(file).then(paint, () => (note.textContent += "; this browser cannot show it"));
   }
-  async function useExample() {
-    read = async () => ({ item: example });
-    note.textContent = `The built-in example. The model sees ${spec.width} × ${spec.height}.`;
-    paint(await pictureOf(example));
+  function useExample() {
+    start(`The built-in example. The model sees ${spec.width} × ${spec.height}.`, () => ({ item: example }));
+    pictureOf(example).then(paint, () => {});
   }
   function draw() {
-    read = () => new Promise((done) => pad.toBlob((file) => done({ file })));
-    note.textContent = "Draw in the square.";
-    pad.classList.add("drawing");
-    clear();
+    const blob = () => new Promise((done) => pad.toBlob((file) => done({ file })));
+    start("Draw in the square.", blob, true);
   }
   function stroke(event) {
     if (!event.buttons || !pad.classList.contains("drawing")) return;
     const ratio = pad.width / pad.clientWidth;
-    const [x, y] = [event.offsetX * ratio, event.offsetY * ratio];
-    if (event.type === "pointerdown") pad.setPointerCapture(event.pointerId);
-    Object.assign(context, { lineWidth: PAD_PX / 12, lineCap: "round" });
-    context.strokeStyle = spec.background === "black" ? "white" : "black";
-    context.beginPath();
-    context.moveTo(x - event.movementX * ratio, y - event.movementY * ratio);
-    context.lineTo(x, y);
-    context.stroke();
+    const here = [event.offsetX * ratio, event.offsetY * ratio];
+    if (event.type === "pointerdown") last = here;
+    ink.lineWidth = PAD_PX / 12;
+    ink.lineCap = "round";
+    ink.strokeStyle = spec.background === "black" ? "white" : "black";
+    ink.beginPath();
+    ink.moveTo(...(last ?? here));
+    ink.lineTo(...here);
+    ink.stroke();
+    last = here;
   }
-  pad.addEventListener("pointerdown", stroke);
-  pad.addEventListener("pointermove", stroke);
-  const drop = (event) => {
+  function drop(event) {
     event.preventDefault();
-    node.classList.toggle("over", event.type === "dragover");
-    if (event.type === "drop") use(event.dataTransfer.files[0]);
-  };
-  const node = h("div", { class: "drop", ondragover: drop, ondragleave: drop, ondrop: drop }, pad,
-    h("div", {},
-      h("label", { class: "file" }, picker, "Choose a picture"), " or drop one here",
-      h("p", {}, button("Example", useExample), spec.channels === 1 && button("Draw", draw)), note));
+    if (event.type === "drop") useFile(event.dataTransfer.files[0]);
+  }
   useExample();
+  const buttons = [button("Example", useExample), spec.channels === 1 && button("Draw", draw)];
+  const node = h("div", { class: "drop", ondragover: drop, ondrop: drop }, pad,
+    h("div", {}, picker("Choose a picture", "image/*", useFile), " or drop it here", h("p", {}, buttons), note));
   return { node, read: () => read() };
 }
 
@@ -147,88 +133,75 @@ async function pictureOf(item) {
   if (!Array.isArray(item)) {
     const picture = new Image();
     picture.src = item.b64 ? `data:image/png;base64,${item.b64}` : item;
-    await picture.decode().catch(() => {});
+    await picture.decode();
     return picture;
   }
-  const pixels = item.flat().flatMap((one) => {
-    const [red, green = red, blue = red] = [one].flat();
-    return [red, green, blue, 255];
-  });
-  const data = new ImageData(new Uint8ClampedArray(pixels), item[0].length);
-  return createImageBitmap(data);
+  const rgba = ([red, green = red, blue = red]) => [red, green, blue, 255];
+  const pixels = item.flat().flatMap((pixel) => rgba([pixel].flat()));
+  return createImageBitmap(new ImageData(new Uint8ClampedArray(pixels), item[0].length));
 }
 
 function text(spec, example) {
   const area = h("textarea", { rows: 4, required: true }, example);
-  return {
-    node: field(`Text, up to ${spec.max_tokens} tokens`, area),
-    read: () => ({ item: area.value }),
-  };
+  return { node: field(`Text, up to ${spec.max_tokens} tokens`, area), read: () => ({ item: area.value }) };
 }
 
 function table(spec, example) {
   const cells = spec.columns.map((column, place) => {
-    const value = Array.isArray(example) ? example[place] : example[column.name];
-    const node = column.categories
-      ? h("select", {}, column.categories.map((one) => h("option", { selected: one === value }, one)))
+    const { name, categories } = column;
+    const value = Array.isArray(example) ? example[place] : example[name];
+    const node = categories
+      ? h("select", {}, categories.map((one) => h("option", { selected: one === value }, one)))
       : h("input", { type: "number", step: "any", required: true, value });
-    const read = () => [column.name, column.categories ? node.value : Number(node.value)];
-    return { node: field(column.name, node), read };
+    return { node: field(name, node), read: () => [name, categories ? node.value : Number(node.value)] };
   });
-  return {
-    node: h("div", { class: "cells" }, cells.map((cell) => cell.node)),
-    read: () => ({ item: Object.fromEntries(cells.map((cell) => cell.read())) }),
-  };
+  const read = () => ({ item: Object.fromEntries(cells.map((cell) => cell.read())) });
+  return { node: h("div", { class: "cells" }, cells.map((cell) => cell.node)), read };
 }
 
 function series(spec, example) {
-  const charts = h("div", { class: "charts" });
-  const note = h("p", { class: "quiet" });
-  const picker = h("input", { type: "file", accept: ".csv,text/csv", class: "unseen", onchange: useFile });
+  const charts = h("div"), note = h("p", { class: "quiet" });
   let given;
 
-  function use(next, words) {
+  function use(words, next) {
     given = next;
     note.textContent = words;
     const seen = Object.entries(next.history).slice(0, 4);
     charts.replaceChildren(...seen.map(([name, values]) => lines(name, values.slice(-spec.length))));
   }
   function useExample() {
-    const column = (name, place) => (Array.isArray(example) ? example.map((row) => [row].flat()[place]) : example[name]);
+    const column = (name, place) =>
+      Array.isArray(example) ? example.map((row) => [row].flat()[place]) : example[name];
     const history = Object.fromEntries(spec.columns.map((name, place) => [name, column(name, place)]));
-    use({ item: example, history }, `The built-in example. The model sees the last ${spec.length} steps.`);
+    use(`The built-in example. The model sees the last ${spec.length} steps.`, { item: example, history });
   }
-  async function useFile() {
-    const [file] = picker.files;
+  async function useFile(file) {
     if (!file) return;
     // Read here for the chart only: the server reads the file itself and says what is wrong in it.
-    const [header = [], ...rows] = (await file.text()).trim().split(/\r?\n/).map((row) => row.split(","));
-    const history = Object.fromEntries(header.map((name, place) => [name.trim(), rows.map((row) => Number(row[place]))]));
-    use({ file: new Blob([file], { type: "text/csv" }), history }, `${file.name}, ${rows.length} steps`);
+    const [header, ...rows] = (await file.text()).trim().split(/\r?\n/).map((row) => row.split(","));
+    const column = (name, place) => [name.trim(), rows.map((row) => Number(row[place]))];
+    const history = Object.fromEntries(header.map(column));
+    use(`${file.name}, ${rows.length} steps`, { file: new Blob([file], { type: "text/csv" }), history });
   }
   useExample();
-  return {
-    node: h("div", {}, charts, note,
-      h("p", {}, h("label", { class: "file" }, picker, "Choose a CSV"), button("Example", useExample),
-        h("span", { class: "quiet" }, ` with a header: ${spec.columns.join(", ")}`))),
-    read: () => given,
-  };
+  const choice = [picker("Choose a CSV", ".csv,text/csv", useFile), button("Example", useExample)];
+  const wanted = h("span", { class: "quiet" }, ` with the columns ${spec.columns.join(", ")}`);
+  return { node: h("div", {}, charts, note, h("p", {}, choice, wanted)), read: () => given };
 }
 
 function none(spec, example) {
-  const option = (value, label = value) => h("option", { value, selected: value === example.label }, label);
-  const label = h("select", {}, option("", "any"), spec.labels.map((one) => option(one)));
-  const whole = (value, most, placeholder) =>
-    h("input", { type: "number", min: most.min, max: most.max, step: 1, value, placeholder });
-  const seed = whole(example.seed, { min: 0, max: Number.MAX_SAFE_INTEGER }, "random");
-  const n = whole(example.n ?? 8, { min: 1, max: 64 });
-  n.required = true;
-  const read = () => {
-    const item = { n: Number(n.value) };
-    if (label.value) item.label = label.value;
-    if (seed.value) item.seed = Number(seed.value);
-    return { item };
-  };
+  const option = (value, words) => h("option", { value, selected: value === example.label }, words);
+  const label = h("select", {}, option("", "any"), spec.labels.map((one) => option(one, one)));
+  const whole = (more) => h("input", { type: "number", step: 1, ...more });
+  const seed = whole({ min: 0, max: Number.MAX_SAFE_INTEGER, value: example.seed, placeholder: "random" });
+  const n = whole({ min: 1, max: 64, value: example.n ?? 8, required: true });
+  const read = () => ({
+    item: {
+      n: Number(n.value),
+      ...(label.value && { label: label.value }),
+      ...(seed.value && { seed: Number(seed.value) }),
+    },
+  });
   const fields = [spec.labels.length > 0 && field("Label", label), field("Seed", seed), field("How many", n)];
   return { node: h("div", { class: "cells" }, fields), read };
 }
@@ -239,8 +212,8 @@ function anything(spec, example) {
     try {
       return { item: JSON.parse(area.value) };
     } catch (error) {
-      throw new Problem(0, "Not JSON", error.message);
+      throw new Problem(0, "Not JSON", `Not JSON: ${error.message}`);
     }
   };
-  return { node: field(`An item (${spec.kind}) as JSON`, area), read };
+  return { node: field(`${spec.kind}, one item as JSON`, area), read };
 }

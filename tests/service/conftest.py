@@ -36,8 +36,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server over ``store`` for the whole session."""
     folder = tmp_path_factory.mktemp("server")
-    limits = {"max_body_bytes": MAX_BODY_BYTES, "max_queue_rows": MAX_QUEUE_ROWS}
-    with serving(store, folder, **limits) as server:
+    with serving(
+        store, folder, max_body_bytes=MAX_BODY_BYTES, max_queue_rows=MAX_QUEUE_ROWS
+    ) as server:
         yield server
 
 
@@ -84,4 +85,4 @@ async def hubs(root: Path) -> AsyncIterator[Hubs]:
 
     yield make
     for hub in made:
-        await hub.close()
+        await hub.close(timeout_s=20)

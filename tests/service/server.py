@@ -96,11 +96,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(store: Path, folder: Path, *flags: str, **settings: object) -> Iterator[Server]:
+def serving(
+    store: Path, folder: Path, *flags: str, await_ready: bool = True, **settings: object
+) -> Iterator[Server]:
     """A server for the length of a ``with`` block."""
     server = Server(store, folder, *flags, **settings)
     try:
-        server.await_ready()
+        if await_ready:
+            server.await_ready()
         yield server
     finally:
         server.stop()

@@ -21,7 +21,7 @@ from model_store.cli import main
 from model_store.manifest import Draft, Manifest
 from tests.service.bundles import sensor, snail
 from tests.service.conftest import Start
-from tests.service.server import MODELHUB, PATIENCE_S, Server, patience
+from tests.service.server import MODELHUB, PATIENCE_S, Server, patience, serving
 
 Publish = Callable[..., Manifest]
 MAX_STOP_S = 10.0
@@ -32,9 +32,9 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 # --- refusals ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.touch])
+@pytest.mark.parametrize("make", [Path.exists, Path.touch])
 def test_serve_refuses_a_store_that_is_no_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], None]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], object]
 ) -> None:
     store = tmp_path / "nowhere"
     make(store)
@@ -84,8 +84,7 @@ def test_serve_says_where_to_look_and_each_place_answers(server: Server) -> None
 
 
 def test_serve_over_an_empty_store_lives_but_is_not_ready(root: Path, tmp_path: Path) -> None:
-    server = Server(root, tmp_path)
-    try:
+    with serving(root, tmp_path, await_ready=False) as server:
         for _ in patience():
             answer = server.client.get("/readyz").json()
             if answer["reason"] != "loading":
@@ -93,7 +92,6 @@ def test_serve_over_an_empty_store_lives_but_is_not_ready(root: Path, tmp_path: 
         assert answer["reason"] == "the store has no models"
         assert server.client.get("/livez").status_code == 200
         assert server.client.get("/v1/models").json() == {"object": "list", "data": []}
-    finally:
         assert server.stop() == 0
 
 
@@ -103,8 +101,7 @@ def test_one_broken_bundle_is_shown_and_the_rest_serve(
     put(sensor)
     put(sensor, "spoilt")
     (root / "spoilt" / "1" / "model.onnx").write_bytes(b"other")
-    server = Server(root, tmp_path)
-    try:
+    with serving(root, tmp_path, await_ready=False) as server:
         for _ in patience():
             answer = server.client.get("/readyz")
             if answer.json()["reason"] != "loading":
@@ -118,7 +115,6 @@ def test_one_broken_bundle_is_shown_and_the_rest_serve(
         entries = {entry["id"]: entry for entry in server.client.get("/v1/models").json()["data"]}
         assert entries["spoilt"]["state"] == "failed"
         assert "model.onnx" in entries["spoilt"]["reason"]
-    finally:
         assert server.stop() == 0
 
 
@@ -225,8 +221,9 @@ def test_run_that_does_not_end_does_not_hold_the_exit(start: Start, store: Path)
         while server.metric("modelhub_requests_in_flight") < 2:
             time.sleep(0.01)
         assert stop_s(server, signal.SIGTERM) < MAX_STOP_S
-        with pytest.raises(httpx.TransportError):
-            ask.result().raise_for_status()
+        assert ask.result().status_code == 503
+        assert ask.result().json()["title"] == "Not ready"
+    assert server.log()[-1]["status"] == 503
 
 
 def slow_to_warm(folder: Path) -> Draft:
@@ -240,21 +237,19 @@ def test_load_that_does_not_end_does_not_hold_the_exit(
     root: Path, put: Publish, tmp_path: Path
 ) -> None:
     put(slow_to_warm, "slow")
-    server = Server(root, tmp_path)
-    for _ in patience():
-        if server.client.get("/v1/models").json()["data"]:
-            break
-    assert server.client.get("/v1/models").json()["data"][0]["state"] == "loading"
-    assert server.client.get("/readyz").json()["reason"] == "loading"
-    assert server.client.get("/livez").status_code == 200
-    assert stop_s(server, signal.SIGTERM) < MAX_STOP_S
-    server.client.close()
+    with serving(root, tmp_path, await_ready=False) as server:
+        for _ in patience():
+            if server.client.get("/v1/models").json()["data"]:
+                break
+        assert server.client.get("/v1/models").json()["data"][0]["state"] == "loading"
+        assert server.client.get("/readyz").json()["reason"] == "loading"
+        assert server.client.get("/livez").status_code == 200
+        assert stop_s(server, signal.SIGTERM) < MAX_STOP_S
 
 
 def test_signal_right_after_the_start_is_obeyed(store: Path, tmp_path: Path) -> None:
-    server = Server(store, tmp_path)
-    assert stop_s(server, signal.SIGTERM) < MAX_STOP_S
-    server.client.close()
+    with serving(store, tmp_path, await_ready=False) as server:
+        assert stop_s(server, signal.SIGTERM) < MAX_STOP_S
 
 
 def test_serve_needs_no_writable_store(start: Start, store: Path, tmp_path: Path) -> None:

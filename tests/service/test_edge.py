@@ -54,9 +54,9 @@ ALIAS = "/v1/models/sensor/aliases/kept"
 @pytest.fixture(scope="module")
 def locked(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with keys. It shares the session's store, so its aliases go as they came."""
-    keys = {"api_keys": '["user-key", "other"]', "admin_keys": '["admin-key"]'}
     folder = tmp_path_factory.mktemp("locked")
-    with serving(server.store, folder, **keys) as locked:
+    users, admins = '["user-key", "other"]', '["admin-key"]'
+    with serving(server.store, folder, api_keys=users, admin_keys=admins) as locked:
         yield locked
 
 

@@ -374,7 +374,7 @@ async def test_closing_finishes_what_is_queued(put: Publish, hubs: Hubs) -> None
     ]
     answers = [asyncio.create_task(hub.answer(ask, model)) for ask in asks]
     await asyncio.sleep(0)
-    await hub.close()
+    await hub.close(timeout_s=PATIENCE_S)
     replies = await asyncio.gather(*answers)
     assert [reply.outputs[0]["score"] for reply in replies] == list(range(6))
 
@@ -388,7 +388,7 @@ async def test_closing_during_a_load_does_not_wait_for_it(
     starting = asyncio.create_task(hub.start())
     assert await asyncio.to_thread(loads.begun.wait, PATIENCE_S)
     starting.cancel()
-    await asyncio.wait_for(hub.close(), PATIENCE_S)
+    await asyncio.wait_for(hub.close(timeout_s=PATIENCE_S), PATIENCE_S)
     loads.open.set()
 
 

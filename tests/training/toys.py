@@ -80,7 +80,7 @@ class Toy(Recipe[ToyConfig]):
         rows, truth = self.part(0)
         generator = torch.Generator().manual_seed(self.config.seed * 100 + fold * 10 + epoch)
         order = torch.randperm(len(rows), generator=generator)
-        for chosen in order.split(self.config.batch_size)[: self.steps(fold)]:
+        for chosen in torch.split(order, self.config.batch_size)[: self.steps(fold)]:
             yield rows[chosen], truth[chosen]
 
     def build(self, fold: int) -> Networks:
@@ -198,7 +198,7 @@ class Squares(nn.Module):
         self.generator = generator
 
     def forward(self, noise: Tensor) -> Tensor:
-        shades = self.generator(noise).sigmoid() * 255
+        shades = torch.sigmoid(self.generator(noise)) * 255
         return shades.round().to(torch.uint8).reshape(-1, 1, 2, 2)
 
 

@@ -126,9 +126,12 @@ class CnnDigits(Recipe[DigitsConfig]):
     description = "Reads a handwritten digit: a small convolutional network on grey 28 × 28 images."
     data_formats = digits.FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": DigitsConfig(epochs=18, learning_rate=3e-3, weight_decay=0.02),
-        "full": DigitsConfig(epochs=100, learning_rate=3e-3, weight_decay=0.02, width=32),
-    }
+        "quick": DigitsConfig(epochs=18, learning_rate=3e-3, weight_decay=0.02, average=0.98),
+        "full": DigitsConfig(
+            epochs=60, learning_rate=3e-3, weight_decay=0.02, average=0.995, patience=60, width=24,
+            distortion=1.2,
+        ),
+    }  # fmt: skip
 
     def load(self, data: Path | None) -> None:
         self.digits = digits.load(data, self.config.seed)

@@ -39,7 +39,7 @@ class GanConfig(Config):
     width: int = Field(default=24, ge=1, description="channels of the generator's last layer")
     critic_width: int = Field(default=24, ge=1, description="of the discriminator's first layer")
     label_weight: float = Field(
-        default=1.0, ge=0, description="how much a drawing's label counts beside its looks"
+        default=0.2, ge=0, description="how much a drawing's label counts beside its looks"
     )
 
 
@@ -140,10 +140,12 @@ class GanDigits(Recipe[GanConfig]):
     description = "Draws a handwritten digit of the label asked for: a class-conditional GAN."
     data_formats = digits.FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": GanConfig(epochs=18, learning_rate=1e-3, average=0.99, patience=18, clip_norm=10),
+        "quick": GanConfig(
+            epochs=12, batch_size=32, learning_rate=1e-3, average=0.99, patience=12, clip_norm=10,
+        ),
         "full": GanConfig(
-            epochs=120, learning_rate=1e-3, average=0.998, patience=120, clip_norm=10, width=32,
-            critic_width=32,
+            epochs=60, batch_size=32, learning_rate=1e-3, average=0.998, patience=60, clip_norm=10,
+            width=32, critic_width=32,
         ),
     }  # fmt: skip
 

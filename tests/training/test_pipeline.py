@@ -1,0 +1,247 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from model_store.errors import BadName
+from model_store.manifest import Manifest
+from model_store.store import Store
+from tests.training.toys import Quiet, Toy, ToyConfig, ToyGan
+from training import fit as fit_module
+from training.errors import DataError, ParityError
+from training.pipeline import Order, run
+from training.recipe import Evaluation, Networks, Package, Recipe
+
+
+def config(**settings: Any) -> ToyConfig:
+    return ToyConfig(**{"epochs": 2, "learning_rate": 0.05, "batch_size": 32, **settings})
+
+
+def order(root: Path, **parts: Any) -> Order:
+    return Order(
+        **{"name": "toy_faults", "profile": "quick", "store": root, "publish_as": "toy"} | parts
+    )
+
+
+class Published(NamedTuple):
+    """A finished run."""
+
+    store: Store
+    recipe: "Keeping"
+    manifest: Manifest
+    progress: Quiet
+
+
+class Keeping(Toy):
+    """Keeps what the pipeline handed it."""
+
+    evaluated: Sequence[Networks] = ()
+    packaged: Networks
+
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        self.evaluated = fitted
+        return super().evaluate(fitted)
+
+    def package(self, networks: Networks, folder: Path) -> Package:
+        self.packaged = networks
+        return super().package(networks, folder)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    root = tmp_path_factory.mktemp("models")
+    recipe, progress = Keeping(config(parts=2, seed=3, dropout=0.5)), Quiet()
+    manifest = run(order(root), recipe, progress)
+    assert manifest
+    return Published(Store(root), recipe, manifest, progress)
+
+
+# --- what is published -------------------------------------------------------------------------
+
+
+def test_a_run_ends_in_a_version_that_verifies(published: Published) -> None:
+    bundle = published.store.open("toy@1")
+    bundle.verify()
+    assert bundle.manifest == published.manifest
+    assert sorted(bundle.manifest.files) == [
+        "a_line.png", "card.md", "labels.txt", "learning_curve.png", "model.onnx",
+    ]  # fmt: skip
+
+
+def test_the_manifest_has_the_recipes_facts(published: Published) -> None:
+    manifest = published.manifest
+    assert (manifest.name, manifest.version) == ("toy", 1)
+    assert (manifest.family, manifest.category, manifest.task) == (
+        Toy.family, Toy.category, Toy.task,
+    )  # fmt: skip
+    assert manifest.description == Toy.description
+    assert list(manifest.verbs) == ["predict"]
+    assert manifest.evaluation == "40 rows held out"
+    assert list(manifest.metrics) == ["accuracy", "folds"]
+    assert manifest.baselines.keys() == {"majority_class"}
+    assert manifest.parity["model"].rows == (1, 3, 64)
+
+
+def test_the_manifest_has_what_it_takes_to_make_the_model_again(published: Published) -> None:
+    origin = published.manifest.provenance
+    assert (origin.recipe, origin.profile, origin.seed) == ("toy_faults", "quick", 3)
+    assert ToyConfig.model_validate(origin.config) == published.recipe.config
+    assert (origin.data, origin.data_license) == ("made up", "CC0-1.0")
+    assert {"torch", "onnxruntime", "modelhub"} <= origin.packages.keys()
+
+
+def test_the_card_has_the_scores_and_the_baselines(published: Published) -> None:
+    card = published.store.open("toy").path("card.md").read_text(encoding="utf-8")
+    manifest = published.manifest
+    assert f"| this model | {manifest.metrics['accuracy']:.4g} | 2 |" in card
+    assert (
+        f"| majority class | {manifest.baselines['majority_class']['accuracy']:.4g} | – |" in card
+    )
+    assert "![a line](a_line.png)" in card
+
+
+def test_every_fold_is_scored_and_the_last_is_published(published: Published) -> None:
+    recipe = published.recipe
+    assert len(recipe.evaluated) == 2
+    assert published.manifest.metrics["folds"] == 2
+    assert recipe.packaged is recipe.evaluated[-1]
+    assert published.progress.starts == [("fold 1/2", 10), ("fold 2/2", 10)]
+
+
+def test_the_graph_answers_as_the_network_does(published: Published) -> None:
+    bundle = published.store.open("toy")
+    encoded = bundle.encoder("predict")({"a": 0.25, "b": -1}, None)
+    session = onnxruntime.InferenceSession(bundle.path("model.onnx"))
+    [got] = session.run(None, encoded.tensors)
+    network = nn.Sequential(published.recipe.packaged["classifier"], nn.Softmax(1))
+    expected = network(torch.tensor([[0.25, -1.0]])).numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_the_last_word_is_what_was_published_beside_its_baselines(published: Published) -> None:
+    manifest = published.manifest
+    assert published.progress.words == [
+        f"published toy@1: accuracy {manifest.metrics['accuracy']:.4g} (baselines:"
+        f" majority class {manifest.baselines['majority_class']['accuracy']:.4g})"
+    ]
+
+
+def test_nothing_else_is_left_in_the_store(published: Published) -> None:
+    assert [path.name for path in published.store.root.iterdir()] == ["toy"]
+    left = {path.name for path in (published.store.root / "toy").iterdir()}
+    assert {name for name in left if name != ".lock"} == {"1"}
+
+
+def test_two_networks_and_a_graph_of_another_name_are_published_alike(tmp_path: Path) -> None:
+    config = ToyGan.profiles["quick"]
+    manifest = run(order(tmp_path, publish_as="squares"), ToyGan(config), Quiet())
+    assert manifest
+    assert list(manifest.graphs) == ["generator"]
+    bundle = Store(tmp_path).open("squares")
+    bundle.verify()
+    encode = bundle.encoder("generate")
+    for_input, for_answer = bundle.manifest.verbs["generate"].read_parameters({"seed": 5, "n": 2})
+    encoded = encode({}, for_input)
+    session = onnxruntime.InferenceSession(bundle.path("generator.onnx"))
+    rows = {"image": session.run(None, encoded.tensors)[0]}
+    answer = bundle.manifest.verbs["generate"].answer.answer(rows, encoded.context, for_answer)
+    assert [image["seed"] for image in answer["images"]] == [5, 6]
+
+
+# --- what is not -------------------------------------------------------------------------------
+
+
+class Unevaluated(Toy):
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        raise DataError("no test rows")
+
+
+class NotANumber(Toy):
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        return Evaluation({"accuracy": float("nan")}, {}, "nothing")
+
+
+class Unpackaged(Toy):
+    def package(self, networks: Networks, folder: Path) -> Package:
+        (folder / "half.bin").write_bytes(b"half")
+        raise DataError("half a package")
+
+
+class Leaky(Toy):
+    """Its answer to a row depends on the batch."""
+
+    def served(self, network: nn.Module) -> nn.Module:
+        return nn.Sequential(network, nn.Softmax(0))
+
+
+class BadExample(Toy):
+    def package(self, networks: Networks, folder: Path) -> Package:
+        package = super().package(networks, folder)
+        verb = package.verbs["predict"].model_copy(update={"example": {"a": 1}})
+        return Package(package.graphs, {"predict": verb})
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        (Unevaluated, DataError, "no test rows"),
+        (NotANumber, ValueError, "finite number"),
+        (Unpackaged, DataError, "half a package"),
+        (Leaky, ParityError, "row 0 alone"),
+        (BadExample, ParityError, "its example is refused"),
+    ],
+)
+def test_nothing_is_published_when_a_stage_fails(
+    tmp_path: Path, kind: type[Recipe[Any]], error: type[Exception], words: str
+) -> None:
+    progress = Quiet()
+    with pytest.raises(error, match=words):
+        run(order(tmp_path), kind(config()), progress)
+    assert Store(tmp_path).names() == []
+    assert list(tmp_path.rglob(".staging-*")) == []
+    assert progress.words == []
+
+
+def test_a_failed_run_publishes_nothing_over_what_was_there(tmp_path: Path) -> None:
+    run(order(tmp_path), Toy(config()), Quiet())
+    with pytest.raises(DataError):
+        run(order(tmp_path), Unevaluated(config()), Quiet())
+    assert Store(tmp_path).versions("toy") == [1]
+    Store(tmp_path).open("toy").verify()
+
+
+def test_a_bad_name_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    progress = Quiet()
+    with pytest.raises(BadName):
+        run(order(tmp_path / "models", publish_as="../toy"), Toy(config()), progress)
+    assert progress.starts == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_failed_late_is_resumed_without_training_again(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run(order(tmp_path), Unevaluated(config()), Quiet())
+    progress = Quiet()
+    assert run(order(tmp_path, resume=True), Toy(config()), progress)
+    assert progress.losses == []
+
+
+@pytest.mark.parametrize("other", [{"hidden": 4}, {"seed": 1}])
+def test_another_config_never_goes_on_from_these_weights(
+    tmp_path: Path, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY_S", -1.0)
+    for broken in (config(), config(**other)):
+        progress = Quiet(stop_after=7)
+        with pytest.raises(KeyboardInterrupt):
+            run(order(tmp_path, resume=True), Toy(broken), progress)
+        assert progress.starts == [("", 10)]  # from the beginning
+    progress = Quiet(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(order(tmp_path, resume=True), Toy(config()), progress)
+    assert progress.starts == [("", 5)]  # each has its own checkpoint still
