@@ -19,3 +19,54 @@ settings.register_profile(
 )
 settings.load_profile("fixed")
 
+
+class Trained(NamedTuple):
+    """Every recipe, trained for one epoch and published under its own name."""
+
+    store: Path
+    recipes: "dict[str, tuple[Recipe[Any], Networks]]"
+    """Name → the recipe as it was loaded and the networks it published, on the CPU, in eval mode.
+
+    The served graphs are made from ``recipe.package(networks, an empty folder)``.
+    """
+
+
+class Silent:
+    """A reporter for runs that no one watches."""
+
+    def start(self, label: str, steps: int) -> None: ...
+    def advance(self, loss: float, validation: float | None, steps: int = 1) -> None: ...
+    def stop(self, note: str) -> None: ...
+    def say(self, words: str) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Real models for tests that need them; made when the first one asks. Read only."""
+    from training import recipe as recipes
+
+    store = tmp_path_factory.mktemp("trained")
+    return Trained(store, {name: _train(name, store) for name in recipes.names()})
+
+
+def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
+    from training import recipe as recipes
+    from training.pipeline import Order, run
+    from training.recipe import Networks, Package
+
+    kind = recipes.find(name)
+    published: Networks = {}
+
+    class Kept(kind):  # type: ignore[valid-type, misc]
+        """The recipe itself, which also keeps what it is handed to publish."""
+
+        def package(self, networks: Networks, folder: Path) -> Package:
+            published.update(networks)
+            package: Package = super().package(networks, folder)
+            return package
+
+    quick = kind.profiles["quick"]
+    recipe = Kept(quick.model_copy(update={"epochs": 1}))
+    order = Order(name=name, profile="quick", store=store, publish_as=name, device="cpu")
+    run(order, recipe, Silent())
+    return recipe, published

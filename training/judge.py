@@ -59,7 +59,7 @@ class Judge:
     def accuracy(self, pictures: Pictures) -> float:
         """How often it reads what the label says."""
         guess = self.head(self.embed(pictures.images)).argmax(1)
-        return float((guess == pictures.labels).float().mean())
+        return float((guess == pictures.labels).double().mean())
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -72,13 +72,8 @@ def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def score(judge: Judge, made: Pictures, real: Pictures, known: Pictures) -> dict[str, float]:
-    """How good ``made`` pictures are beside ``real`` ones that nobody learned from. ``known`` are
-    those that the maker learned from.
-
-    ``label_accuracy``: how often the judge reads the label asked for. ``energy_distance``: to the
-    real ones, in what the judge sees. ``diversity``: mean distance between pictures of one label,
-    real ones having 1. ``novelty``: distance to the nearest known picture, real ones having 1 and
-    copies 0.
+    """How good ``made`` pictures are beside ``real`` ones that nobody learned from; ``known`` are
+    those that the maker learned from. :func:`explain` says what the numbers mean.
     """
     energy, diversity, novelty = [], [], []
     for label in range(int(real.labels.max()) + 1):
@@ -94,6 +89,32 @@ def score(judge: Judge, made: Pictures, real: Pictures, known: Pictures) -> dict
         "lowest_diversity": min(diversity),
         "novelty": fmean(novelty),
     }
+
+
+def explain() -> str:
+    """For an evaluation's description."""
+    return (
+        "Label accuracy: how often they are read as the label asked for, by a classifier that saw"
+        " only real pictures and had no part in the training. Energy distance: to the test"
+        " pictures in what that classifier sees; 0 is one distribution, 1 worlds apart. Diversity:"
+        " mean pixel distance within a label, real pictures having 1. Novelty: distance to the"
+        " nearest training picture, real test pictures having 1 and copies 0."
+    )
+
+
+def gaussian_samples(known: Pictures, per_label: int) -> Pictures:
+    """What a generator without a network does: for each label a normal distribution with the mean
+    and covariance of its training images.
+    """
+    made = []
+    for label in torch.unique(known.labels):
+        vectors = flat(known.images[known.labels == label])  # [N, 784]
+        centre = vectors.mean(0)
+        # A random mix of the centred images has exactly their covariance.
+        mix = torch.randn(per_label, len(vectors)) / (len(vectors) - 1) ** 0.5
+        pixels = ((centre + mix @ (vectors - centre)).clamp(0, 1) * 255).round().to(torch.uint8)
+        made.append(pixels.unflatten(1, known.images.shape[1:]))
+    return Pictures(torch.cat(made), torch.unique(known.labels).repeat_interleave(per_label))
 
 
 def flat(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ and its graphs. The loop, the export, the checks and the publishing are the libr
 
 import importlib
 import inspect
+import math
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from model_store.manifest import MAIN_GRAPH, Batching, Category, Family, Verb, VerbName
-from training.errors import UnknownRecipe
+from training.errors import DataError, UnknownRecipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,12 +62,19 @@ class Evaluation:
 
     ``metrics``: the first one is the headline. ``baselines``: name → the same metrics, computed in
     this run. ``description``: which data, how split, how many. ``figures``: file stem → picture.
+    Raises DataError for a score that is not finite.
     """
 
     metrics: dict[str, float]
     baselines: dict[str, dict[str, float]]
     description: str
     figures: "dict[str, Figure]" = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for values in (self.metrics, *self.baselines.values()):
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise DataError(f"{name} is {value} on {self.description}: no score to publish")
 
 
 @dataclass(frozen=True)

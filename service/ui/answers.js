@@ -75,20 +75,17 @@ function forecast(spec, answer, history) {
 
 function vector(spec, answer) {
   const values = answer.vector;
-  const most = Math.max(...values.map(Math.abs)) || 1;
-  const step = 600 / values.length;
-  const sticks = values.map((value, place) => {
-    const size = (38 * Math.abs(value)) / most;
-    return svg("rect", { x: place * step, y: value < 0 ? 40 : 40 - size, height: size,
-      width: 0.8 * step, class: value < 0 ? "below" : "above" });
-  });
+  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+  const tall = 80 / (high - low || 1), wide = 600 / values.length;
+  const sticks = values.map((value, place) =>
+    svg("rect", { x: place * wide, y: tall * (high - Math.max(0, value)), width: 0.8 * wide,
+      height: tall * Math.abs(value), class: value < 0 ? "below" : "above" }));
   return h("div", {},
     svg("svg", { class: "chart", viewBox: "0 0 600 80", role: "img", preserveAspectRatio: "none",
       "aria-label": `${values.length} numbers as bars` }, sticks),
-    h("p", { class: "quiet" }, `${values.length} numbers, ${number(Math.min(...values))} to `
-      + `${number(Math.max(...values))}`),
-    h("pre", { class: "short wrap", tabindex: "0" }, values.map(number).join("  ")),
-  );
+    h("p", { class: "quiet" }, `${values.length} numbers from ${number(Math.min(...values))} to `
+      + number(Math.max(...values))),
+    h("pre", { class: "short wrap", tabindex: "0" }, values.map(number).join("  ")));
 }
 
 /** A line of what was and, where given, of what will be with its interval. */

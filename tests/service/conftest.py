@@ -19,8 +19,7 @@ Publish: TypeAlias = Callable[..., Manifest]
 Start: TypeAlias = Callable[..., Server]
 Hubs: TypeAlias = Callable[..., ModelHub]
 
-MAX_BODY_BYTES = 8 * 2**20
-MAX_QUEUE_ROWS = 64
+MAX_BODY_BYTES = 32 * 2**20
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server over ``store`` for the whole session."""
     folder = tmp_path_factory.mktemp("server")
-    with serving(
-        store, folder, max_body_bytes=MAX_BODY_BYTES, max_queue_rows=MAX_QUEUE_ROWS
-    ) as server:
+    with serving(store, folder, max_body_bytes=MAX_BODY_BYTES) as server:
         yield server
 
 

@@ -1,9 +1,11 @@
 """``modelhub serve`` as a person runs it: a process of its own, asked over a real socket."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,6 +60,14 @@ class Server:
     def predict(self, verb: str, ref: str, *items: object, **parameters: object) -> httpx.Response:
         body = {"inputs": items, "parameters": parameters}
         return self.client.post(f"/v1/models/{ref}/{verb}", json=body)
+
+    def raw(self, request: bytes) -> httpx.Response:
+        """Bytes as they stand on a connection of their own: what no client library would send."""
+        with socket.create_connection(self.address, PATIENCE_S) as connection:
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
 
     def lines(self) -> list[str]:
         """What it printed."""

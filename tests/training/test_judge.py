@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from training.data.class_folders import Pictures
-from training.judge import Judge, energy_distance, mean_distance, nearest_distance, score
+from training.judge import (
+    Judge,
+    energy_distance,
+    gaussian_samples,
+    mean_distance,
+    nearest_distance,
+    score,
+)
 
 
 def bars(each: int, seed: int, *, blank: bool = False) -> Pictures:
@@ -85,3 +92,17 @@ def test_energy_distance_is_a_share_that_grows_from_none_to_all() -> None:
     assert near == pytest.approx(0, abs=0.02)
     assert near < away < far
     assert far == pytest.approx(1, abs=0.01)
+
+
+def test_gaussian_samples_have_the_mean_and_the_spread_of_the_images() -> None:
+    torch.manual_seed(0)
+    images = torch.randint(100, 150, (400, 1, 4, 4), dtype=torch.uint8)
+    images[200:] += 50
+    known = Pictures(images, torch.arange(2).repeat_interleave(200))
+    made = gaussian_samples(known, 500)
+
+    assert made.labels.bincount().tolist() == [500, 500]
+    for label in (0, 1):
+        ours, theirs = (p.images[p.labels == label].float() for p in (made, known))
+        assert ours.mean() == pytest.approx(float(theirs.mean()), rel=0.02)
+        assert ours.std(0).mean() == pytest.approx(float(theirs.std(0).mean()), rel=0.1)

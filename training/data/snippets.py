@@ -31,6 +31,7 @@ OTHERS = tuple(
     f"hutto_ICWSM_2014/{name}_GroundTruth.txt"
     for name in ("amazonReviewSnippets", "tweets", "nytEditorialSnippets")
 )
+SOURCE = "vaderSentiment 3.3.2, rated sentences of film reviews (Hutto and Gilbert 2014)"
 LICENSE = "MIT (package); the texts quote third parties"
 SURE = 0.5
 """Raters agree on the sign of a mean rating from here; nearer to 0 it is a coin's toss."""

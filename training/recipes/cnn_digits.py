@@ -1,6 +1,20 @@
 """Reads handwritten digits with a small convolutional network (28 × 28 grey, ten classes).
 
-LOG
+What was tried, test accuracy in % of seeds 0, 1, 2 (one standard error of each is 0.3) and seconds
+of one CPU core; chosen by the validation part, which ranks them the same way:
+
+====================================================  ==================  =====
+quick: 18 epochs, width 16, weights averaged (0.98)   99.1, 98.8, 99.5     43 s
+the same without averaging                            99.2, 98.4, 99.4     37 s
+the same, and targets smoothed by 0.1                 98.5, 98.4, 99.5     38 s
+12 epochs instead of 18, averaged                     98.9 (seed 0)        33 s
+10 epochs of batches of 32, averaged                  98.9 (seed 0)        30 s
+====================================================  ==================  =====
+
+Smoothed targets also make the probabilities too modest (calibration error 0.07 against 0.005).
+On another split, all at 98.5 to 98.8: width 24; a strided first layer; global pooling in place of
+the last dense layer. So the network matters little here, and the distortion most: without it the
+reference run stayed at 98.0.
 """
 
 import math
@@ -20,6 +34,7 @@ from model_store.answers.vector import VectorAnswer
 from model_store.manifest import Batching, Category, Family, Verb
 from training import report
 from training.data import digits
+from training.distortion import distort
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 if TYPE_CHECKING:
@@ -87,34 +102,6 @@ class Served(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         scores, embedding = self.net(image.float() / 255)
         return scores.softmax(1), embedding
-
-
-def distort(images: Tensor, strength: float) -> Tensor:
-    """Turn, stretch, slant, move and bend each of ``[B, 1, H, W]`` in its own way.
-
-    At strength 1: ±12°, ±12 %, ±0.2, ±1.4 pixels, and bends of 0.05 half-widths (0.7 pixels)
-    on a 5 × 5 lattice; more than that lost accuracy on the validation part.
-    """
-    if strength == 0:
-        return images
-    rows, device = len(images), images.device
-
-    def spread(most: float) -> Tensor:
-        return (torch.rand(rows, device=device) * 2 - 1) * most * strength
-
-    turn, slant = spread(math.radians(12)), spread(0.2)
-    wide, high = spread(0.12).exp(), spread(0.12).exp()
-    matrix = torch.stack(  # [B, 2, 3]
-        [
-            torch.stack([turn.cos() * wide, (slant - turn.sin()) * wide, spread(0.1)], 1),
-            torch.stack([turn.sin() * high, turn.cos() * high, spread(0.1)], 1),
-        ],
-        1,
-    )
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)  # [B, H, W, 2]
-    lattice = torch.randn(rows, 2, 5, 5, device=device) * 0.05 * strength
-    bend = F.interpolate(lattice, images.shape[-2:], mode="bicubic", align_corners=True)
-    return F.grid_sample(images, grid + bend.permute(0, 2, 3, 1), align_corners=False)
 
 
 class CnnDigits(Recipe[DigitsConfig]):
@@ -196,8 +183,8 @@ class CnnDigits(Recipe[DigitsConfig]):
         from sklearn.svm import SVC
 
         known, test = self.digits.train + self.digits.validation, self.digits.test
-        # C = 10 is the customary choice for raw pixels of MNIST; it does not matter to 0.2 points.
-        machine = SVC(C=10, gamma="scale")
+        # On the validation part C = 1, 3, 10, 100 got 95.8, 96.5, 96.3, 96.3 %.
+        machine = SVC(C=3, gamma="scale")
         machine.fit(known.images.flatten(1).numpy() / 255, known.labels.numpy())
         return float(machine.score(test.images.flatten(1).numpy() / 255, test.labels.numpy()))
 
@@ -209,11 +196,11 @@ class CnnDigits(Recipe[DigitsConfig]):
         if not len(wrong):
             return {}
         names = self.digits.names
-        titles = [
-            f"{names[int(test.labels[row])]} read {names[int(guess[row])]}, {score[row]:.0%}"
-            for row in wrong
+        titles = [  # true → answered; longer names would run into the neighbours
+            f"{names[test.labels[row]][:4]}→{names[guess[row]][:4]} {score[row]:.0%}"
+            for row in wrong.tolist()
         ]
-        return {"mistakes": report.image_grid(test.images[wrong].numpy(), titles, columns=6)}
+        return {"mistakes": report.image_grid(test.images[wrong].numpy(), titles)}
 
     def package(self, networks: Networks, folder: Path) -> Package:
         del folder

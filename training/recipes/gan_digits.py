@@ -1,6 +1,10 @@
 """Draws handwritten digits of a label that is asked for: a class-conditional GAN, 28 × 28 grey.
 
-LOG
+What was tried, label accuracy and diversity (see ``judge.py``) of seed 0 after 12 epochs, 50-60 s:
+quick as below 0.979, 0.849 · batches of 64, half the steps: 0.943, 0.802 · 64, logistic loss and
+R1 for hinge and spectral norm, label weight 0.5: 0.982, 0.791 · 64, label weight 1 and
+labels as loud as the noise: 0.992, 0.614. So steps buy both, and the label's weight buys legibility
+with diversity. Samples of a Gaussian are as legible as real digits: look at the energy distance.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +25,8 @@ from model_store.manifest import Category, Family, Verb
 from training import report
 from training.data import digits
 from training.data.class_folders import Pictures
-from training.judge import Judge, energy_distance, flat, score
+from training.distortion import shift
+from training.judge import Judge, energy_distance, explain, flat, gaussian_samples, score
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 if TYPE_CHECKING:
@@ -117,20 +122,6 @@ class Served(nn.Module):
         return pixels
 
 
-def shift(images: Tensor, most: int = 2) -> Tensor:
-    """Move each picture by up to ``most`` pixels. The discriminator never sees one in place, real
-    or drawn, so it cannot learn the few thousand by heart (Zhao et al. 2020, DiffAugment).
-    """
-    rows, _, height, width = images.shape
-    device = images.device
-    down, right = torch.randint(0, 2 * most + 1, (2, rows, 1), device=device)
-    y = down + torch.arange(height, device=device)  # [B, H]
-    x = right + torch.arange(width, device=device)  # [B, W]
-    row = torch.arange(rows, device=device)[:, None, None]
-    padded = F.pad(images, (most, most, most, most))[:, 0]
-    return padded[row, y[:, :, None], x[:, None, :]][:, None]
-
-
 class GanDigits(Recipe[GanConfig]):
     """Label → drawing."""
 
@@ -165,10 +156,8 @@ class GanDigits(Recipe[GanConfig]):
             rows = torch.from_numpy(order[step * size :][:size])
             noise = random.standard_normal((len(rows), self.config.noise_size), dtype=np.float32)
             wanted = random.integers(len(self.digits.names), size=len(rows))
-            yield (
-                part.images[rows], part.labels[rows],
-                torch.from_numpy(noise), torch.from_numpy(wanted),
-            )  # fmt: skip
+            drawing = torch.from_numpy(noise), torch.from_numpy(wanted)
+            yield part.images[rows], part.labels[rows], *drawing
 
     def build(self, fold: int) -> Networks:
         del fold
@@ -179,10 +168,9 @@ class GanDigits(Recipe[GanConfig]):
         }
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
+        rate = self.config.learning_rate
         return {
-            name: torch.optim.Adam(
-                network.parameters(), lr=self.config.learning_rate, betas=(0.0, 0.99)
-            )
+            name: torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.99))
             for name, network in networks.items()
         }
 
@@ -223,12 +211,8 @@ class GanDigits(Recipe[GanConfig]):
         random = torch.Generator().manual_seed(self.config.seed)
         noise = torch.randn(len(wanted), self.config.noise_size, generator=random)
         device = next(generator.parameters()).device
-        served = Served(generator)
-        pixels = [
-            served(some.to(device), labels.to(device)).cpu()
-            for some, labels in zip(torch.split(noise, 500), torch.split(wanted, 500), strict=True)
-        ]
-        return Pictures(torch.cat(pixels), wanted)
+        pixels = Served(generator)(noise.to(device), wanted.to(device))
+        return Pictures(pixels.cpu(), wanted)
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
         real, known = self.digits.test, self.digits.train
@@ -241,14 +225,7 @@ class GanDigits(Recipe[GanConfig]):
                 "gaussian_of_each_label": score(judge, sampled, real, known),
                 "real_test_images": score(judge, real, real, known),
             },
-            description=(
-                f"{SAMPLES_PER_LABEL} drawings of each label. Label accuracy: how often they are"
-                " read as the label asked for by a classifier that saw only real images and had no"
-                " part in the training. Energy distance: to the test images, in what that"
-                " classifier sees; 0 is the same distribution. Diversity: mean pixel distance"
-                " within a label, real images having 1. Novelty: distance to the nearest training"
-                f" image, real test images having 1 and copies 0. Data: {self.digits.counts}."
-            ),
+            description=f"{SAMPLES_PER_LABEL} drawings a label. {explain()} {self.digits.counts}.",
             figures={"samples": sheet(drawn), "baseline_samples": sheet(sampled)},
         )
 
@@ -263,24 +240,8 @@ class GanDigits(Recipe[GanConfig]):
             return {kind.noise: noise, kind.label: torch.arange(rows) % len(names)}
 
         graph = GraphExport(Served(networks["generator"]), sample, outputs=("image",))
-        example = {"label": names[-1], "seed": 1}
-        verb = Verb(input=kind, answer=ImageAnswer(), example=example)
+        verb = Verb(input=kind, answer=ImageAnswer(), example={"label": names[-1], "seed": 1})
         return Package(graphs={MAIN_GRAPH: graph}, verbs={"generate": verb})
-
-
-def gaussian_samples(known: Pictures, per_label: int) -> Pictures:
-    """What a generator without a network does: for each label a normal distribution with the mean
-    and covariance of its training images.
-    """
-    made = []
-    for label in torch.unique(known.labels):
-        vectors = flat(known.images[known.labels == label])  # [N, 784]
-        centre = vectors.mean(0)
-        # A random mix of the centred images has exactly their covariance.
-        mix = torch.randn(per_label, len(vectors)) / (len(vectors) - 1) ** 0.5
-        pixels = ((centre + mix @ (vectors - centre)).clamp(0, 1) * 255).round().to(torch.uint8)
-        made.append(pixels.unflatten(1, known.images.shape[1:]))
-    return Pictures(torch.cat(made), torch.unique(known.labels).repeat_interleave(per_label))
 
 
 def sheet(pictures: Pictures) -> "Figure":

@@ -1,175 +1,216 @@
-"""A GRU that forecasts a day of electricity demand at midnight, with an 80 % interval.
+"""Forecasts a day of electricity demand at midnight: a GRU beside a linear skip, with an interval.
 
-Ten weeks are few, so the network starts as a good simple forecast and only learns what to add:
+Ten weeks are few, so the network starts as a good plain forecast and learns only what to add:
 
-    forecast = mean of the same weekday in the last two weeks, on the level of the last hour
-             + a linear skip from yesterday's errors + a small GRU along the day
+    mean of the same weekday in the last two weeks, moved to the level of the last hour
+    + a linear skip from yesterday's errors + a small GRU that walks along the day both ways
 
-All of it works on logarithms, as demand rises and falls by percent. TODO notes
+All on logarithms, as demand rises and falls by percent. Both parts start at zero and are trained in
+the one loop, on mixtures: cos·(one day) + sin·(another), which keeps the size of errors and shows
+the network no day twice. The skip is held back by a ridge, the GRU by a cost on what it adds.
+The interval comes from quantile heads. The validation week may widen it but not narrow it: one week
+says too little for that.
+
+Measured, MAE in MW over three fortnights (weeks 7-12), each fitted on what lies before:
+    held out: week ago 681, with yesterday's level 371, ridge refitted every night 337;
+    quick 317 (seeds 0-2 together; coverage 0.79), full 314 (0.79); untrained base 357.
+    validation weeks, 2 seeds: base 315, skip alone 301, GRU alone 303, both 294.
+    No better: 16 or 32 units (293, 294), 4 members (295), restraint 0.3 or 3 (294, 297), ridge
+    300 or 30 (296, 296), running average of weights (295). Worse: without logarithms 315, level of
+    all yesterday 323, of 2 hours 297; one week of history 342. An earlier loop, same weeks:
+    without mixing 307 and then overfitting to 333, with it 299; windows from every half-hour
+    instead of midnight 315; encoder and decoder GRU 299.
+Settings were chosen on the validation weeks, which for the second and third part lie in the part
+before. Held-out errors were looked at three times, coverage in each comparison: the rule never to
+narrow was made after seeing 0.75 without it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model_store.answers.forecast import ForecastAnswer
 from model_store.inputs.series import SeriesInput
-from model_store.manifest import Category, Family, Verb
-from model_store.spec import Array
+from model_store.manifest import Batching, Category, Family, Verb
+from training import backtest
 from training.data import taylor
 from training.errors import DataError
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 COVERAGE = 0.8
-MIN_TRAINING_DAYS = 14
+CLOCK = 4  # sine and cosine of once and twice a day
+SHOWN_DAYS = 5
 
 
 class DemandConfig(Config):
-    """Settings; the defaults suit half-hours. Other series: change column and steps_per_day."""
+    """Settings of ``rnn_demand``; the first ten say what the series is like."""
 
-    column: str = Field(default="load", description="column of --data to forecast")
+    column: str = Field(default="load", description="column to forecast, of --data and of requests")
     steps_per_day: int = Field(default=48, ge=4, description="steps of the short season")
     days_per_week: int = Field(default=7, ge=1, description="short seasons in the long one")
-    weeks: int = Field(default=2, ge=1, description="weeks of history the model sees")
-    horizon: int = Field(default=48, ge=1, description="steps to forecast; at most a week")
-    logarithm: bool = Field(default=True, description="errors are relative; needs values above 0")
-    level_steps: int = Field(default=2, ge=1, description="last steps that set the level")
-    test_days: int = Field(default=14, ge=1, description="days of a held-out part")
+    horizon: int = Field(default=48, ge=1, description="steps to forecast, a week's at most")
+    weeks: int = Field(default=2, ge=1, description="weeks of history that a forecast looks at")
+    level_steps: int = Field(
+        default=2, ge=1, description="last steps of a day, which set the level"
+    )
+    logarithm: bool = Field(default=True, description="errors are relative; values must exceed 0")
+    test_days: int = Field(default=14, ge=1, description="days of each held-out part")
     test_parts: int = Field(default=3, ge=1, description="held-out parts, each with its own fit")
-    validation_days: int = Field(default=7, ge=1, description="last days before a held-out part")
-    members: int = Field(default=1, ge=1, description="networks averaged inside the graph")
+    validation_days: int = Field(
+        default=7, ge=1, description="days before a held-out part to stop by"
+    )
+    members: int = Field(default=1, ge=1, description="networks that are averaged in the graph")
     hidden: int = Field(default=8, ge=1, description="GRU units each way")
-    ridge: float = Field(default=100.0, ge=0, description="how much the linear skip is held back")
+    ridge: float = Field(default=5.0, ge=0, description="how much the linear skip is held back")
     restraint: float = Field(default=1.0, ge=0, description="how much the GRU is held back")
     steps_per_epoch: int = Field(default=5, ge=1, description="batches between validations")
 
+    @model_validator(mode="after")
+    def _spans_fit(self) -> Self:
+        limits = {
+            "horizon": self.steps_per_day * min(self.days_per_week, self.validation_days),
+            "level_steps": self.steps_per_day,
+        }
+        for name, most in limits.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name}: expected at most {most}; got {getattr(self, name)}")
+        return self
+
 
 class Clues(NamedTuple):
-    """What the networks see of a window; in logarithms if the series is read so."""
+    """What the network knows of a window. The horizon is H, a day P."""
 
     base: Tensor  # [B, H] the forecast before any learning
-    along: Tensor  # [B, H, 3] yesterday's error, last week's drift, the level, step by step
+    along: Tensor  # [B, H, 3] yesterday's error, last week's drift and the level, step by step
     blocks: Tensor  # [B, P // 2 + 1] yesterday's error in pairs of steps, and the level
 
 
 class Reader(nn.Module):
-    """Windows of raw values → clues. Nothing in here is learned."""
+    """Raw windows → clues. Nothing in here is learned."""
 
-    def __init__(self, config: DemandConfig) -> None:
+    def __init__(self, config: DemandConfig, floor: float) -> None:
+        """``floor``: the least value a logarithm is taken of; a caller may send a zero."""
         super().__init__()
-        self.day = config.steps_per_day
-        self.week = config.steps_per_day * config.days_per_week
-        self.weeks, self.horizon = config.weeks, config.horizon
-        self.tail, self.logarithm = config.level_steps, config.logarithm
-        self.length = self.weeks * self.week + self.day
+        self.day, self.horizon = config.steps_per_day, config.horizon
+        self.level_steps, self.logarithm, self.floor = config.level_steps, config.logarithm, floor
+        week = config.steps_per_day * config.days_per_week
+        self.length = config.weeks * week + self.day
+        self.ago = [self.length - back * week for back in range(1, config.weeks + 1)]
 
     def scaled(self, values: Tensor) -> Tensor:
-        return values.clamp(min=1e-6).log() if self.logarithm else values
+        return values.clamp(min=self.floor).log() if self.logarithm else values
 
     def unscaled(self, values: Tensor) -> Tensor:
         return values.exp() if self.logarithm else values
 
     def forward(self, series: Tensor) -> Clues:
-        """``series``: [B, T, 1] of ``length`` steps, the last of them the last of a day."""
+        """``series``: [B, T, 1], T is ``length``; the last step is the last of a day."""
         x = self.scaled(series[:, :, 0])
-        ago = [self.length - back * self.week for back in range(1, self.weeks + 1)]
-        now = torch.stack([x[:, start : start + self.horizon] for start in ago])  # [W, B, H]
-        then = torch.stack([x[:, start - self.day : start] for start in ago])  # [W, B, P]
-        error = x[:, -self.day :] - then.mean(0)  # [B, P] of the mean of weeks, yesterday
-        level = error[:, -self.tail :].mean(1, keepdim=True)
+        now = torch.stack([x[:, start : start + self.horizon] for start in self.ago])  # [W, B, H]
+        then = torch.stack([x[:, start - self.day : start] for start in self.ago])  # [W, B, P]
+        error = x[:, -self.day :] - then.mean(0)  # [B, P] yesterday's, of the mean of weeks
+        level = error[:, -self.level_steps :].mean(1, keepdim=True)  # [B, 1]
         error = error - level
         drift = (now[0] - now.mean(0)) - (then[0] - then.mean(0)).mean(1, keepdim=True)
-        steps = [step % self.day for step in range(self.horizon)]
-        along = torch.stack([error[:, steps], drift, level.expand(-1, self.horizon)], dim=-1)
-        pairs = nn.functional.avg_pool1d(error[:, None], 2)[:, 0]
+        again = error[:, [step % self.day for step in range(self.horizon)]]
+        along = torch.stack([again, drift, level.expand(-1, self.horizon)], dim=-1)
+        pairs = F.avg_pool1d(error[:, None], 2)[:, 0]
         return Clues(now.mean(0) + level, along, torch.cat([pairs, level], dim=1))
 
 
 class Member(nn.Module):
-    """A linear skip and a two-way GRU along the day; says nothing until it has learned."""
+    """A linear skip and a two-way GRU along the day; adds nothing until it has learned."""
+
+    clock: Tensor
 
     def __init__(self, config: DemandConfig) -> None:
         super().__init__()
         self.skip = nn.Linear(config.steps_per_day // 2 + 1, config.horizon, bias=False)
-        self.gru = nn.GRU(3 + 4, config.hidden, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(3 + CLOCK, config.hidden, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * config.hidden, 3)
         self.spread = nn.Parameter(torch.zeros(2, config.horizon))
         for parameter in (self.skip.weight, self.head.weight, self.head.bias):
             nn.init.zeros_(parameter)
         turn = torch.arange(config.horizon) * (2 * torch.pi / config.steps_per_day)
         clock = torch.stack([turn.sin(), turn.cos(), (2 * turn).sin(), (2 * turn).cos()], dim=-1)
-        self.register_buffer("clock", 0.5 * clock)
+        self.register_buffer("clock", 0.5 * clock)  # [H, 4]
 
     def forward(self, along: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """→ middle, below, above [3, B, H] and the GRU's part of the middle [B, H]."""
-        clock = self.clock.expand(len(along), -1, -1)  # type: ignore[operator]
-        says = self.head(self.gru(torch.cat([along, clock], dim=-1))[0])  # [B, H, 3]
-        middle = self.skip(blocks) + says[..., 0]
-        below, above = ((self.spread[i] + says[..., 1 + i]).exp() for i in range(2))
-        return torch.stack([middle, below, above]), says[..., 0]
+        """→ middle, and how far below and above it the interval ends [3, B, H]; and what the GRU
+        adds to the middle [B, H].
+        """
+        clock = self.clock.expand(along.shape[0], -1, -1)  # len() would fix the exported batch
+        told = self.head(self.gru(torch.cat([along, clock], dim=-1))[0])  # [B, H, 3]
+        added, below, above = told.unbind(-1)
+        below, above = (self.spread[0] + below).exp(), (self.spread[1] + above).exp()
+        return torch.stack([self.skip(blocks) + added, below, above]), added
 
 
 class Corrector(nn.Module):
-    """Clues in units of their spread → what to add to the base, in units of the base's error."""
+    """Clues in units of ``clue_scale`` → corrections of the base in units of ``error_scale``."""
+
+    clue_scale: Tensor
+    error_scale: Tensor
+    widen: Tensor
 
     def __init__(self, config: DemandConfig) -> None:
         super().__init__()
         self.members = nn.ModuleList(Member(config) for _ in range(config.members))
-        self.register_buffer("clue_scale", torch.ones(()))
-        self.register_buffer("error_scale", torch.ones(()))
-        self.register_buffer("widen", torch.ones(()))
+        for name in ("clue_scale", "error_scale", "widen"):
+            self.register_buffer(name, torch.ones(()))
 
     def forward(self, along: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """→ each member's middle, below and above [M, 3, B, H], and its GRU's part [M, B, H]."""
-        says = [member(along, blocks) for member in self.members]
-        return torch.stack([said for said, _ in says]), torch.stack([part for _, part in says])
+        """→ all that the members say [M, 3, B, H], and what their GRUs add [M, B, H]."""
+        told = [member(along, blocks) for member in self.members]
+        return torch.stack([all_ for all_, _ in told]), torch.stack([added for _, added in told])
 
 
 class Forecaster(nn.Module):
-    """What is served: raw series → values, lower, upper [B, H, 1] in the units of the series."""
+    """What is served: raw series [B, T, 1] → values, lower, upper [B, H, 1] in its own units."""
 
-    def __init__(self, reader: Reader, corrector: nn.Module) -> None:
+    def __init__(self, reader: Reader, corrector: Corrector) -> None:
         super().__init__()
         self.reader, self.corrector = reader, corrector
 
     def forward(self, series: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        net: Any = self.corrector
-        clues = self.reader(series)
-        says, _ = net(clues.along / net.clue_scale, clues.blocks / net.clue_scale)
-        middle, below, above = (says.mean(0) * net.error_scale).unbind(0)  # [B, H]
-        middle = clues.base + middle
-        bounds = (middle, middle - below * net.widen, middle + above * net.widen)
-        values, lower, upper = (self.reader.unscaled(bound)[..., None] for bound in bounds)
-        return values, lower, upper
+        values, lower, upper = (self.reader.unscaled(bound) for bound in self.scaled(series))
+        return values[..., None], lower[..., None], upper[..., None]
+
+    def scaled(self, series: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same [B, H], still in logarithms where the series is read so."""
+        clues, net = self.reader(series), self.corrector
+        told, _ = net(clues.along / net.clue_scale, clues.blocks / net.clue_scale)
+        added, below, above = (told.mean(0) * net.error_scale).unbind(0)  # [B, H] each
+        middle = clues.base + added
+        return middle, middle - below * net.widen, middle + above * net.widen
 
 
-@dataclass
-class Part:
-    """One fold: windows [N, T, 1] and what came after them [N, H], for training and stopping."""
-
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
+def pinball(target: Tensor, guess: Tensor, level: float) -> Tensor:
+    """The loss whose best constant guess is the quantile at ``level``."""
+    missed = target - guess
+    return torch.maximum(level * missed, (level - 1) * missed).mean()
 
 
 class RnnDemand(Recipe[DemandConfig]):
-    """Forecasts the next day of a series with a daily and a weekly rhythm."""
+    """A series with a daily and a weekly rhythm → its next steps, from midnight on."""
 
     family: ClassVar[Family] = "rnn"
     category: ClassVar[Category] = "series"
     task = "forecasting"
-    description = "x"
-    data_formats = "x"
+    description = (
+        "Forecasts the next 48 half-hours of electricity demand at midnight, with an 80 % interval:"
+        " a two-way GRU and a linear skip correct the level-adjusted mean of the last two weeks."
+    )
+    data_formats = taylor.FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": DemandConfig(epochs=20, learning_rate=2e-3),
-        "full": DemandConfig(epochs=40, learning_rate=1e-3, members=5),
+        "full": DemandConfig(epochs=40, learning_rate=1e-3, patience=20, members=5, hidden=16),
     }
 
     @property
@@ -178,94 +219,165 @@ class RnnDemand(Recipe[DemandConfig]):
 
     def load(self, data: Path | None) -> None:
         c = self.config
-        self.reader = Reader(c)
-        series = taylor.load(data, column=c.column, min_steps=1)
+        series = taylor.load(data, c.column)
+        least = float(series.values.min())
+        if c.logarithm and least <= 0:
+            raise DataError(
+                f"{series.source}: expected values above 0 to take logarithms of; got {least:g}"
+                " (--no-logarithm does without)"
+            )
         self.data_source, self.data_license = series.source, series.license
-        self.values = torch.tensor(series.values, dtype=torch.float32)
-        self.parts = [self._part(f) for f in range(self.folds)]
+        self.reader = Reader(c, floor=1e-3 * least)
+        self.parts = taylor.split(
+            len(series.values),
+            taylor.Layout(c.steps_per_day, self.reader.length, c.horizon, c.validation_days,
+                          c.test_days, c.test_parts),
+        )  # fmt: skip
+        self.values = series.values
+        self.series = torch.tensor(series.values, dtype=torch.float32)  # [steps]
 
-    def _windows(self, origins: Iterable[int]) -> tuple[Tensor, Tensor]:
-        T, H = self.reader.length, self.config.horizon
-        o = list(origins)
-        return torch.stack([self.values[i - T : i] for i in o])[..., None], torch.stack(
-            [self.values[i : i + H] for i in o]
+    def windows(self, origins: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What came before each origin [N, T, 1], and what came after [N, H]."""
+        past = torch.stack([self.series[o - self.reader.length : o] for o in origins])
+        return past[..., None], torch.stack(
+            [self.series[o : o + self.config.horizon] for o in origins]
         )
 
-    def _part(self, fold: int) -> Part:
-        c = self.config
-        P = c.steps_per_day
-        last = len(self.values) // P - (c.horizon - 1) // P
-        end = last - c.test_days * (self.folds - fold - 1)
-        test = end - c.test_days
-        val = test - c.validation_days
-        first = -(-self.reader.length // P)
-        gap = (c.horizon - 1) // P
-        spans = [(first, val - gap), (val, test - gap), (test, end)]
-        return Part(*(self._windows(d * P for d in range(*s)) for s in spans))
+    def _examples(self, fold: int) -> tuple[Clues, Tensor]:
+        """Clues of the fold's training part, and by how much the base was wrong [N, H]."""
+        past, future = self.windows(self.parts[fold].train)
+        clues: Clues = self.reader(past)
+        return clues, self.reader.scaled(future) - clues.base
 
     def steps(self, fold: int) -> int:
         return self.config.steps_per_epoch
 
-    def _scales(self, fold):
-        clues, target = self._clues(self.parts[fold].train)
-        return clues.along[..., 0].std(), target.std()
-
-    def _clues(self, windows: tuple[Tensor, Tensor]) -> tuple[Clues, Tensor]:
-        clues = self.reader(windows[0])
-        return clues, self.reader.scaled(windows[1]) - clues.base
-
-    def batches(self, fold: int, epoch: int) -> Iterable[Any]:
-        g = torch.Generator().manual_seed(self.config.seed * 1000003 + fold * 1009 + epoch)
-        clues, target = self._clues(self.parts[fold].train)
-        cs, ts = self._scales(fold)
-        rows = (clues.along / cs, clues.blocks / cs, target / ts)
-        n = len(target)
-        for _ in range(self.steps(fold)):
-            i, j = torch.randint(n, (2, self.config.batch_size), generator=g)
-            turn = 2 * torch.pi * torch.rand(self.config.batch_size, generator=g)
-            yield tuple(
-                r[i] * turn.cos().view(-1, *[1] * (r.ndim - 1))
-                + r[j] * turn.sin().view(-1, *[1] * (r.ndim - 1))
-                for r in rows
-            )
-
     def build(self, fold: int) -> Networks:
-        net = Corrector(self.config)
-        cs, ts = self._scales(fold)
-        net.clue_scale.copy_(cs)
-        net.error_scale.copy_(ts)
-        return {"corrector": net}
+        clues, wrong = self._examples(fold)
+        corrector = Corrector(self.config)
+        corrector.clue_scale.copy_(_spread(clues.along[..., 0]))
+        corrector.error_scale.copy_(_spread(wrong))
+        return {"corrector": corrector}
+
+    def batches(self, fold: int, epoch: int) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+        """Mixtures of two training days each: along [B, H, 3], blocks [B, P // 2 + 1], wrong
+        [B, H], all in units of their spread.
+        """
+        clues, wrong = self._examples(fold)
+        spread = _spread(clues.along[..., 0])
+        parts = (clues.along / spread, clues.blocks / spread, wrong / _spread(wrong))
+        random = np.random.default_rng([self.config.seed, fold, epoch])
+        for _ in range(self.steps(fold)):
+            some, others = random.integers(len(wrong), size=(2, self.config.batch_size))
+            turn = torch.from_numpy(random.uniform(0, 2 * np.pi, self.config.batch_size)).float()
+            along, blocks, target = (_mix(part[some], part[others], turn) for part in parts)
+            yield along, blocks, target
 
     def step(self, networks: Networks, batch: Any) -> Iterator[tuple[str, Tensor]]:
         along, blocks, target = batch
-        says, part = networks["corrector"](along, blocks)
-        middle, below, above = says.unbind(1)  # [M,B,H]
-        e = target - middle
-        loss = e.abs().mean()
-        ed = e.detach()
-        lo, hi = ed + below, ed - above
-        q = (1 - COVERAGE) / 2
-        loss = loss + torch.maximum(q * lo, (q - 1) * lo).mean()
-        loss = loss + torch.maximum((1 - q) * hi, -q * hi).mean()
-        W = sum(p.square().sum() for n, p in networks["corrector"].named_parameters() if "skip" in n)
-        n = len(self.parts[0].train[0])
-        loss = loss + 0.5 * self.config.ridge / n / self.config.horizon * W / self.config.members + self.config.restraint * part.square().mean()
-        yield "corrector", loss
+        told, added = networks["corrector"](along, blocks)
+        middle, below, above = told.unbind(1)  # [M, B, H] each
+        tail = (1 - COVERAGE) / 2
+        missed = (target - middle).detach()  # so that the bounds do not pull at the middle
+        loss = 2 * pinball(target, middle, 0.5)
+        loss = loss + pinball(missed, -below, tail) + pinball(missed, above, 1 - tail)
+        weights = [w for name, w in networks["corrector"].named_parameters() if "skip" in name]
+        ridge = torch.stack([w.square().sum(1).mean() for w in weights]).mean()
+        loss = loss + 0.5 * self.config.ridge / self.config.steps_per_day * ridge
+        yield "corrector", loss + self.config.restraint * added.square().mean()
 
     def validate(self, networks: Networks, fold: int) -> float:
-        net: Any = networks["corrector"]
-        series, truth = self.parts[fold].validation
-        f = Forecaster(self.reader, net)
-        net.widen.fill_(1.0)
-        v, lo, hi = (self.reader.scaled(t[..., 0]) for t in f(series))
-        y = self.reader.scaled(truth)
-        r = torch.maximum((v - y) / (v - lo), (y - v) / (hi - v))
-        net.widen.fill_(max(1.0, float(r.flatten().quantile(COVERAGE))))
-        self.wid = float(net.widen)
-        return float((v - y).abs().mean() / net.error_scale)
+        """Also calibrates the interval, so that this is among the weights that are kept."""
+        corrector: Any = networks["corrector"]
+        past, future = self.windows(self.parts[fold].validation)
+        corrector.widen.fill_(1.0)
+        device = corrector.widen.device
+        middle, lower, upper = Forecaster(self.reader, corrector).scaled(past.to(device))
+        truth = self.reader.scaled(future).to(device)
+        outside = torch.maximum(
+            (middle - truth) / (middle - lower), (truth - middle) / (upper - middle)
+        )
+        corrector.widen.clamp_(min=float(outside.flatten().quantile(COVERAGE)))
+        return float((truth - middle).abs().mean() / corrector.error_scale)
 
-    def evaluate(self, fitted):
-        raise NotImplementedError
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        tests = [
+            self._backtest(part.test, networks)
+            for part, networks in zip(self.parts, fitted, strict=True)
+        ]
+        metrics, baselines = backtest.scores(backtest.pooled(tests))
+        each = "; ".join(
+            f"{one['mean_absolute_error']:.4g} (a week ago"
+            f" {plain[backtest.WEEK_AGO]['mean_absolute_error']:.4g})"
+            for one, plain in map(backtest.scores, tests)
+        )
+        c = self.config
+        return Evaluation(
+            metrics,
+            baselines,
+            f"{self.data_source}. Rolling origin: {c.test_parts} held-out parts of {c.test_days}"
+            f" days, the last of the series; each is forecast midnight by midnight,"
+            f" {c.horizon} steps ahead, by networks fitted once on what lies before it (its last"
+            f" {c.validation_days} days for stopping and for the interval). Scores are pooled over"
+            f" {sum(len(part.test) for part in self.parts)} forecasts; the last part's networks are"
+            f" published. Interval meant to hold {COVERAGE:.0%}. Mean absolute error by part:"
+            f" {each}.",
+            {
+                "forecasts": backtest.days(tests, SHOWN_DAYS, "step"),
+                "error_by_step": backtest.by_step(
+                    backtest.pooled(tests), "steps ahead of midnight", COVERAGE
+                ),
+            },
+        )
 
-    def package(self, networks, folder):
-        raise NotImplementedError
+    def _backtest(self, origins: Sequence[int], networks: Networks) -> backtest.Backtest:
+        past, _ = self.windows(origins)
+        corrector: Any = networks["corrector"]
+        guess = [
+            bound[..., 0].double().numpy() for bound in Forecaster(self.reader, corrector)(past)
+        ]
+        base = self.reader.unscaled(self.reader(past).base).double().numpy()
+        horizon, ratio = self.config.horizon, self.config.logarithm
+        season = backtest.Season(self.reader.day, self.reader.day * self.config.days_per_week)
+        about = [(self.values, origin, horizon, season) for origin in origins]
+        plain = {
+            backtest.WEEK_AGO: np.array([backtest.week_ago(*a) for a in about]),
+            backtest.LEVEL_RATIO: np.array([backtest.at_level(*a, ratio=ratio) for a in about]),
+            backtest.NIGHTLY_RIDGE: np.array([backtest.ridge(*a) for a in about]),
+            "this_model_untrained": base,
+        }
+        truth = np.array([self.values[origin : origin + horizon] for origin in origins])
+        return backtest.Backtest(plain, truth, *guess)
+
+    def package(self, networks: Networks, folder: Path) -> Package:
+        corrector: Any = networks["corrector"]
+        c, length = self.config, self.reader.length
+        last = len(self.values) - c.horizon
+
+        def sample(rows: int) -> dict[str, Tensor]:
+            # One window a step, not only midnights: a fortnight has too few of those.
+            return {"series": self.windows(range(last, last - rows, -1))[0]}
+
+        midnight = self.parts[-1].test[-1]
+        graph = GraphExport(
+            Forecaster(self.reader, corrector),
+            sample,
+            ["values", "lower", "upper"],
+            batching=Batching(max_rows=min(64, last - length + 1)),
+        )
+        verb = Verb(
+            input=SeriesInput(columns=(c.column,), length=length),
+            answer=ForecastAnswer(columns=(c.column,), horizon=c.horizon, coverage=COVERAGE),
+            example={c.column: self.values[midnight - length : midnight].tolist()},
+        )
+        return Package({MAIN_GRAPH: graph}, {"predict": verb})
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Standard deviation; of values that are all alike, something to divide by."""
+    return values.std().clamp(min=1e-6)
+
+
+def _mix(some: Tensor, others: Tensor, turn: Tensor) -> Tensor:
+    turn = turn.view(-1, *[1] * (some.ndim - 1))
+    return some * turn.cos() + others * turn.sin()

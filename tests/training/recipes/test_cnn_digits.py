@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.recipes.cnn_digits import CnnDigits, DigitsConfig, calibration_error, distort
+from training.recipes.cnn_digits import CnnDigits, DigitsConfig, calibration_error
 
 
 @pytest.fixture(scope="module")
@@ -13,29 +13,6 @@ def recipe() -> CnnDigits:
     recipe = CnnDigits(DigitsConfig(epochs=1, learning_rate=1e-3, width=2))
     recipe.load(None)
     return recipe
-
-
-def square() -> torch.Tensor:
-    """A white square of 12 pixels in the middle: ``[64, 1, 28, 28]``."""
-    images = torch.zeros(64, 1, 28, 28)
-    images[:, :, 8:20, 8:20] = 1
-    return images
-
-
-def test_distortion_makes_of_equal_images_different_ones_that_keep_their_ink() -> None:
-    torch.manual_seed(0)
-    made = distort(square(), 1.0)
-
-    assert made.shape == (64, 1, 28, 28)
-    assert (made[0] - made[1]).abs().mean() > 0.005
-    ink = made.sum((1, 2, 3)) / 144
-    assert (ink > 0.5).all()
-    assert (ink < 1.7).all()
-    assert made.mean(0)[0, 14, 14] == pytest.approx(1, abs=0.05)  # the middle stays in the middle
-
-
-def test_distortion_of_no_strength_is_none() -> None:
-    assert torch.equal(distort(square(), 0.0), square())
 
 
 def test_an_epoch_shows_no_image_twice_and_the_next_another_order(recipe: CnnDigits) -> None:

@@ -1,0 +1,211 @@
+"""What every recipe must do. A new one is here as soon as its file is."""
+
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from accelerate.utils import set_seed
+
+import training.recipes
+from model_store.manifest import Category, Draft, Family, Manifest
+from model_store.spec import Tensors
+from model_store.store import NAME, Store
+from training import recipe as recipes
+from training.recipe import Config, GraphExport, Networks, Recipe
+from training.starter import STARTER
+
+if TYPE_CHECKING:
+    from tests.conftest import Trained
+
+FOUND = recipes.names()
+every_recipe = pytest.mark.parametrize("name", FOUND)
+
+
+def quick(name: str, **settings: Any) -> Recipe[Any]:
+    """The recipe in its quick profile, with its data read."""
+    kind = recipes.find(name)
+    recipe = kind(kind.profiles["quick"].model_copy(update=settings))
+    recipe.load(None)
+    return recipe
+
+
+# --- without training --------------------------------------------------------------------------
+
+
+def test_every_file_is_a_recipe() -> None:
+    files = Path(str(training.recipes.__file__)).parent.glob("*.py")
+    assert {path.stem for path in files} - {"__init__"} == set(FOUND)
+    assert len(FOUND) >= 4
+
+
+def test_the_starter_set_has_one_recipe_of_each_family() -> None:
+    assert set(STARTER) <= set(FOUND)
+    families = [recipes.find(name).family for name in STARTER]
+    assert len(set(families)) == len(families)
+
+
+@every_recipe
+def test_a_recipe_says_what_it_is(name: str) -> None:
+    kind = recipes.find(name)
+    assert NAME.fullmatch(name)
+    assert kind.family in typing.get_args(Family)
+    assert kind.category in typing.get_args(Category)
+    assert NAME.fullmatch(kind.task), "a task is a name, as clients filter by it"
+    for words in (kind.description, kind.data_formats):
+        assert len(words) > 20
+        assert words == words.strip()
+    assert kind.__doc__
+
+
+@every_recipe
+def test_a_recipe_has_both_profiles_of_one_config(name: str) -> None:
+    profiles = recipes.find(name).profiles
+    assert set(profiles) == {"quick", "full"}
+    [config] = {type(profile) for profile in profiles.values()}
+    assert issubclass(config, Config)
+    for profile in profiles.values():
+        assert config.model_validate_json(profile.model_dump_json()) == profile
+    assert profiles["quick"].epochs <= profiles["full"].epochs
+
+
+@every_recipe
+def test_every_setting_of_a_recipe_is_explained(name: str) -> None:
+    fields = type(recipes.find(name).profiles["quick"]).model_fields
+    assert [key for key, field in fields.items() if not field.description] == []
+
+
+# --- learning ----------------------------------------------------------------------------------
+
+
+@every_recipe
+def test_two_dozen_steps_lower_the_loss_on_one_batch(name: str) -> None:
+    """Of several networks that learn from one another, the loss of one at least."""
+    recipe = quick(name)
+    set_seed(0)
+    networks = recipe.build(0)
+    optimizers = recipe.optimizers(networks)
+    batch = next(iter(recipe.batches(0, 0)))
+    losses: dict[str, list[float]] = {key: [] for key in optimizers}
+    for _ in range(24):
+        for key, loss in recipe.step(networks, batch):
+            optimizers[key].zero_grad()
+            torch.autograd.backward(loss)
+            optimizers[key].step()
+            losses[key].append(float(loss.detach()))
+    assert all(len(values) == 24 for values in losses.values()), "each network is stepped"
+    assert np.isfinite(list(losses.values())).all()
+    assert any(np.mean(values[-4:]) < np.mean(values[:4]) for values in losses.values())
+
+
+@every_recipe
+def test_batches_are_as_many_as_said_and_the_same_each_time(name: str) -> None:
+    recipe = quick(name)
+    for fold in range(recipe.folds):
+        first = list(recipe.batches(fold, 0))
+        assert len(first) == recipe.steps(fold) > 0
+        torch.rand(3)  # whatever else draws numbers in between
+        for one, other in zip(first, recipe.batches(fold, 0), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(_flat(one), _flat(other), strict=True))
+        following = next(iter(recipe.batches(fold, 1)))
+        same = [torch.equal(a, b) for a, b in zip(_flat(first[0]), _flat(following), strict=True)]
+        assert not all(same), "another epoch, another order"
+
+
+def _flat(batch: Any) -> list[torch.Tensor]:
+    if isinstance(batch, torch.Tensor):
+        return [batch]
+    parts = batch.values() if isinstance(batch, dict) else batch
+    return [tensor for part in parts for tensor in _flat(part)]
+
+
+# --- publishing --------------------------------------------------------------------------------
+
+
+@every_recipe
+def test_a_recipe_publishes_a_bundle_that_verifies(trained: "Trained", name: str) -> None:
+    bundle = Store(trained.store).open(name)
+    bundle.verify()
+    manifest = bundle.manifest
+    assert manifest.family == recipes.find(name).family
+    assert manifest.metrics
+    assert all(values.keys() <= manifest.metrics.keys() for values in manifest.baselines.values())
+    assert manifest.baselines, "a score says little without one to compare it with"
+    assert len(manifest.evaluation) > 20
+    assert manifest.provenance.data
+    assert manifest.provenance.data_license
+    assert {"card.md", "learning_curve.png"} < set(manifest.files)
+    assert Draft.model_fields.keys() < Manifest.model_fields.keys()
+
+
+@every_recipe
+def test_every_number_of_rows_and_every_length_is_a_named_axis(
+    trained: "Trained", name: str
+) -> None:
+    for graph in Store(trained.store).open(name).manifest.graphs.values():
+        assert {tensor.shape[0] for tensor in (*graph.inputs, *graph.outputs)} == {"batch"}
+        labels = {axis for tensor in graph.inputs for axis in tensor.shape if isinstance(axis, str)}
+        assert set(graph.batching.pad) <= labels - {"batch"}
+
+
+@every_recipe
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_the_published_graphs_answer_as_torch_does(
+    trained: "Trained", name: str, rows: int, tmp_path: Path
+) -> None:
+    recipe, networks = trained.recipes[name]
+    bundle = Store(trained.store).open(name)
+    for key, export in recipe.package(networks, tmp_path).graphs.items():
+        graph = bundle.manifest.graphs[key]
+        sample = export.sample(min(rows, graph.batching.max_rows))
+        session = onnxruntime.InferenceSession(bundle.path(graph.file))
+        feeds = {tensor: value.numpy() for tensor, value in sample.items()}
+        names = [output.name for output in session.get_outputs()]
+        assert names == list(export.outputs)
+        got = dict(zip(names, session.run(names, feeds), strict=True))
+        for tensor, expected in _torch(export, sample).items():
+            atol = 1 if expected.dtype == np.uint8 else export.tolerance
+            np.testing.assert_allclose(
+                got[tensor].astype(float), expected.astype(float), atol=atol, rtol=export.tolerance
+            )
+
+
+def _torch(export: GraphExport, sample: dict[str, torch.Tensor]) -> Tensors:
+    with torch.no_grad():
+        outputs = export.module.eval()(*sample.values())
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return {key: value.numpy() for key, value in zip(export.outputs, outputs, strict=True)}
+
+
+@every_recipe
+def test_every_verb_answers_its_example_and_fits_its_graph(trained: "Trained", name: str) -> None:
+    bundle = Store(trained.store).open(name)
+    for verb_name, verb in bundle.manifest.verbs.items():
+        graph = bundle.manifest.graphs[verb.graph]
+        for_input, for_answer = verb.read_parameters({})
+        encoded = bundle.encoder(verb_name)(verb.example, for_input)
+        for tensor in graph.inputs:
+            array = encoded.tensors[tensor.name]
+            assert array.dtype.name == tensor.dtype
+            fixed = [
+                n for n in zip(array.shape, tensor.shape, strict=True) if isinstance(n[1], int)
+            ]
+            assert all(have == want for have, want in fixed)
+        session = onnxruntime.InferenceSession(bundle.path(graph.file))
+        names = [output.name for output in session.get_outputs()]
+        rows = dict(zip(names, session.run(names, encoded.tensors), strict=True))
+        assert verb.answer.answer(rows, encoded.context, for_answer)
+
+
+@every_recipe
+def test_the_networks_that_are_kept_are_those_that_were_published(
+    trained: "Trained", name: str
+) -> None:
+    networks: Networks = trained.recipes[name][1]
+    assert networks
+    for network in networks.values():
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+        assert {parameter.device.type for parameter in network.parameters()} <= {"cpu"}
