@@ -58,7 +58,7 @@ test-fast: dev ## the tests that take seconds
 	$(BIN)/pytest -m "not slow"
 
 prove: dev ## the full profiles over three seeds against their promised scores (about an hour)
-	$(BIN)/pytest tests/test_scores.py --full
+	$(BIN)/pytest -s tests/test_scores.py --full
 
 clean: ## remove what the commands above made, but no models
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

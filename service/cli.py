@@ -116,6 +116,7 @@ def _serve_until_signal(app: "FastAPI", settings: "Settings", listener: socket.s
 
     config = uvicorn.Config(
         app,
+        http=_http_protocol(),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -127,6 +128,25 @@ def _serve_until_signal(app: "FastAPI", settings: "Settings", listener: socket.s
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda sig, _: early.append(sig))
     Server(config).run(sockets=[listener])
+
+
+def _http_protocol() -> type[asyncio.Protocol]:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    from service.app import encode_error
+    from service.errors import BadBody
+
+    class Http(HttpToolsProtocol):
+        """uvicorn's, but bytes that are no HTTP are refused in the shape of any other refusal."""
+
+        def send_400_response(self, msg: str) -> None:
+            response = encode_error(BadBody("expected an HTTP/1.1 request; got something else"))
+            headers = [*response.raw_headers, (b"connection", b"close")]
+            lines = [b"HTTP/1.1 400 Bad Request", *(b": ".join(header) for header in headers)]
+            self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+            self.transport.close()
+
+    return Http
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,11 +1,15 @@
-"""What every test shares: seeded Hypothesis, and each recipe trained once for a moment."""
+"""What every test shares: seeded Hypothesis, each recipe trained for a moment, the starter set."""
 
-from collections.abc import Mapping
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.service.server import MODELHUB, Server, serving
 
 if TYPE_CHECKING:
     from training.recipe import Networks, Recipe
@@ -70,3 +74,23 @@ def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
     order = Order(name=name, profile="quick", store=store, publish_as=name, device="cpu")
     run(order, recipe, Silent())
     return recipe, published
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="train the full profiles too (an hour)")
+
+
+@pytest.fixture(scope="session")
+def starter_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter set as ``make up`` trains it. MODELHUB_TEST_STARTER names one made before."""
+    given = os.environ.get("MODELHUB_TEST_STARTER")
+    store = Path(given) if given else tmp_path_factory.mktemp("starter")
+    subprocess.run([MODELHUB, "starter", "--store", store], check=True)
+    return store
+
+
+@pytest.fixture(scope="session")
+def starter(starter_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over the starter set."""
+    with serving(starter_store, tmp_path_factory.mktemp("starter-server")) as server:
+        yield server

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.service.server import Server
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
@@ -60,17 +62,15 @@ def test_make_targets_the_readme_names_exist() -> None:
 
 
 @pytest.mark.slow
-def test_every_readme_command_shows_what_the_readme_says(
-    starter_store: Path, starter_url: str, tmp_path: Path
-) -> None:
+def test_every_readme_command_shows_what_the_readme_says(starter: Server, tmp_path: Path) -> None:
     bin_folder = Path(sys.executable).parent
     environment = {
         **os.environ,
         "PATH": f"{bin_folder}:{os.environ['PATH']}",
-        "MODELHUB_STORE": str(starter_store),
+        "MODELHUB_STORE": str(starter.store),
         "COLUMNS": "200",
     }
-    address = starter_url.removeprefix("http://")
+    address = starter.url.removeprefix("http://")
     for command, shown in steps():
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command.replace("localhost:8000", address)],

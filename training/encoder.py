@@ -64,15 +64,15 @@ class Encoder(nn.Module):
         bag_dropout: float,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(tokens, width)
-        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.lookup = nn.Embedding(tokens, width)
+        nn.init.normal_(self.lookup.weight, std=0.1)
         self.layers = nn.ModuleList(Layer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.bag_dropout = bag_dropout
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """int64 ``[B, T]`` twice, mask 1 at tokens and 0 at padding → ``[B, 2 D]``"""
-        words = F.dropout(self.embedding(tokens), self.bag_dropout, self.training)  # [B, T, D]
+        words = F.dropout(self.lookup(tokens), self.bag_dropout, self.training)  # [B, T, D]
         weight = mask[:, :, None].to(words.dtype)
         count = weight.sum(1).clamp(min=1)  # [B, 1]
         flow = words

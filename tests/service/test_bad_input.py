@@ -1,6 +1,8 @@
-"""Bad input over a real socket: each gets its status and a problem that says what was wrong, and the
-next good request is answered as if nothing had happened.
+"""Bad input over a real socket: each gets its status and a problem that says what was wrong, and
+the next good request is answered as if nothing had happened.
 """
+# One case a line reads as the table it is.
+# ruff: noqa: E501
 
 import base64
 import concurrent.futures
@@ -9,7 +11,8 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -27,7 +30,8 @@ SAY, TIDE, STAMP = (
 WHITE = [[255] * 4] * 4
 
 
-class Bad(NamedTuple):
+@dataclass(frozen=True)
+class Bad:
     """A request and what must come of it."""
 
     status: int
@@ -36,7 +40,7 @@ class Bad(NamedTuple):
     detail: str
     """Words of the detail, in order, with ``…`` for what may stand between them."""
     index: int | None = None
-    headers: Mapping[str, str] = {"Content-Type": "application/json"}
+    headers: Mapping[str, str] = field(default_factory=lambda: typed("application/json"))
     method: str = "POST"
 
 
@@ -67,6 +71,12 @@ def bomb() -> bytes:
     return picture("PNG", "1", (20_000, 20_000))
 
 
+def noise() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((60, 60), 90).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def animation() -> bytes:
     frames = [Image.new("L", (6, 8), level) for level in (0, 100, 200)]
     buffer = io.BytesIO()
@@ -94,6 +104,7 @@ UNREADABLE = {
     "Infinity": Bad(400, SCORE, '{"inputs": [[-Infinity, 1, 0]]}', "expected JSON"),
     "deep nesting": Bad(400, SCORE, "[" * 100_000, "expected JSON"),
     "deep and closed": Bad(400, SCORE, "[" * 5000 + "]" * 5000, "expected JSON"),
+    "too large for any float": Bad(400, SCORE, '{"inputs": [[1e999, 1, 0]]}', "expected JSON"),
     "half a surrogate": Bad(400, SAY, '{"inputs": ["\\ud800"]}', "expected JSON"),
     "a list": Bad(400, SCORE, "[1, 2]", "expected … inputs … got a list"),
     "a string": Bad(400, SCORE, '"inputs"', "got a string"),
@@ -146,7 +157,6 @@ UNKNOWN = {
     "verb and bad body": Bad(409, "/v1/models/sensor/generate", "{", "it can score"),
     "method": Bad(405, SCORE, "", "Method Not Allowed", method="GET"),
     "method on the listing": Bad(405, "/v1/models", GOOD, "Method Not Allowed"),
-    "method that is none": Bad(405, SCORE, GOOD, "Method Not Allowed", method="BREW"),
 }  # fmt: skip
 
 TOO_LARGE = {
@@ -206,7 +216,7 @@ MISMATCHED = {
     "csv empty": Bad(422, SCORE, "", "got 0 lines", headers=typed("text/csv")),
     "image that is none": Bad(422, SHADE, b"hello", "picture; got 5 bytes that do not decode", 0, typed("image/png")),
     "image empty": Bad(422, SHADE, b"", "got 0 bytes", 0, typed("image/png")),
-    "image truncated": Bad(422, SHADE, picture("PNG", size=(300, 300))[:150], "do not decode", 0, typed("image/png")),
+    "image truncated": Bad(422, SHADE, noise()[:-400], "do not decode", 0, typed("image/png")),
     "image of a kind not taken": Bad(422, SHADE, picture("TIFF"), "expected a PNG, JPEG, WEBP, GIF, BMP picture", 0, typed("image/png")),
     "animated GIF": Bad(422, SHADE, animation(), "an animation of 3 frames", 0, typed("image/gif")),
     "base64 that is none": Bad(422, SHADE, inputs({"b64": "not base64!"}), "b64: expected base64; got 'not base64!'", 0),
@@ -220,7 +230,6 @@ MISMATCHED = {
     "pixels null": Bad(422, SHADE, inputs([[None] * 4] * 4), "pixels: expected numbers", 0),
     "pixels too bright": Bad(422, SHADE, inputs([[256] * 4] * 4), "0 to 255; got 256 to 256", 0),
     "pixels negative": Bad(422, SHADE, inputs([[-1] * 4] * 4), "0 to 255; got -1", 0),
-    "pixels infinite": Bad(422, SHADE, '{"inputs": [[[1e999]]]}', "", 0),
     "pixels flat": Bad(422, SHADE, inputs([1, 2, 3]), "got shape [3]", 0),
     "pixels of two channels": Bad(422, SHADE, inputs([[[1, 2]] * 4] * 4), "C of 1, 3 or 4; got shape [4, 4, 2]", 0),
     "pixels in four axes": Bad(422, SHADE, inputs([[[[1]]]]), "got shape [1, 1, 1, 1]", 0),
@@ -416,32 +425,37 @@ def test_chunked_body_within_the_limit_is_answered(server: Server) -> None:
     ],
 )
 def test_request_that_is_not_http_is_refused(server: Server, head: str) -> None:
-    response = server.raw(f"{HEAD}{head}\r\n{GOOD}".encode())
+    check_not_http(server, f"{HEAD}{head}\r\n{GOOD}".encode())
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"BREW /v1/models HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"hello\r\n\r\n",
+        f"{HEAD}Transfer-Encoding: chunked\r\n\r\nhello\r\n\r\n".encode(),
+    ],
+    ids=["method", "TLS", "HTTP/2", "path", "words", "chunk"],
+)
+def test_bytes_that_are_no_request_are_refused(server: Server, noise: bytes) -> None:
+    check_not_http(server, noise)
+
+
+def check_not_http(server: Server, request: bytes) -> None:
+    response = server.raw(request)
     assert response.status_code == 400
     assert response.headers["connection"] == "close"
-    assert "Traceback" not in response.text
-    check_good(server)
-
-
-def test_chunk_that_is_no_chunk_is_refused(server: Server) -> None:
-    response = server.raw(f"{HEAD}Transfer-Encoding: chunked\r\n\r\nhello\r\n\r\n".encode())
-    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["detail"] == "expected an HTTP/1.1 request; got something else"
     check_good(server)
 
 
 def test_length_too_short_reads_that_much_and_no_more(server: Server) -> None:
     response = server.raw(f"{HEAD}Content-Length: 5\r\nConnection: close\r\n\r\n{GOOD}".encode())
     check_problem(server, response, 400)
-    check_good(server)
-
-
-def test_bytes_that_are_no_request_at_all_are_refused(server: Server) -> None:
-    for noise in (
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\r\r\r\rhello\r\n",
-    ):
-        assert server.raw(noise).status_code == 400
     check_good(server)
 
 

@@ -3,6 +3,7 @@
 LOG
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -38,8 +39,9 @@ SMOOTHING = 0.1
 """The same for labels without ratings."""
 OTHER_WEIGHT = 0.3
 MAX_SHOWN_LABELS = 20
+WORDS = re.compile(r"\w+")
 BUCKET_BATCHES = 16
-"""Batches are cut from so many batches' texts in order of length: padding costs as much as words."""
+"""Batches are cut from so many batches' texts in order of length: padding costs like words."""
 
 
 class SentimentConfig(Config):
@@ -77,6 +79,12 @@ class Ensemble(nn.Module):
         vectors = [encoder(tokens, mask) for encoder in self.encoders]
         logits = [head(vector) for head, vector in zip(self.heads, vectors, strict=True)]
         return torch.stack(logits), torch.cat(vectors, dim=1)
+
+    def pairs(self) -> Iterator[tuple[Encoder, nn.Linear]]:
+        for encoder, head in zip(self.encoders, self.heads, strict=True):
+            assert isinstance(encoder, Encoder)
+            assert isinstance(head, nn.Linear)
+            yield encoder, head
 
 
 class Served(nn.Module):
@@ -253,7 +261,7 @@ class TransformerSentiment(Recipe[SentimentConfig]):
 
         known = np.concatenate([self.train, self.validation])
         # Words of one letter count too: a user's texts may have no others.
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), tokenizer=WORDS.findall, token_pattern=None)
         table = vectorizer.fit_transform([self.texts[row] for row in known])
         unseen = vectorizer.transform([self.texts[row] for row in self.test])
         kinds = {
@@ -319,10 +327,10 @@ def start_as_naive_bayes(network: Ensemble, evidence: Tensor, strength: float) -
     """
     labels = evidence.shape[1]
     with torch.no_grad():
-        for encoder, head in zip(network.encoders, network.heads, strict=True):
-            width = encoder.embedding.embedding_dim
+        for encoder, head in network.pairs():
+            width = encoder.lookup.embedding_dim
             axes = min(labels, width)
-            encoder.embedding.weight[:, :axes] = 0.1 * evidence[:, :axes]
+            encoder.lookup.weight[:, :axes] = 0.1 * evidence[:, :axes]
             head.weight[:, width : width + axes] = strength * torch.eye(labels, axes)
 
 
