@@ -54,6 +54,8 @@ class InputKind(Spec, ABC):
 
     media_types: ClassVar[tuple[str, ...]] = ()
     """Content types whose raw body :meth:`items` can read."""
+    compressed: ClassVar[bool] = False
+    """An item may unpack to far more than its bytes: a server encodes it off its event loop."""
     parameters: ClassVar[type[Parameters]] = Parameters
 
     kind: str

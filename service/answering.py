@@ -63,7 +63,9 @@ class Answering:
                 f"expected at most {self._max_rows:,} inputs; got {len(ask.items):,}"
             )
         clock = time.monotonic()
-        heavy = ask.body_bytes > INLINE_BYTES or len(ask.items) > INLINE_ROWS
+        heavy = (
+            verb.input.compressed or ask.body_bytes > INLINE_BYTES or len(ask.items) > INLINE_ROWS
+        )
         encode = model.encoders[ask.verb]
         arguments = (encode, ask.items, for_input, self._max_rows)
         encoded = await self._blocking(_encode, *arguments) if heavy else _encode(*arguments)

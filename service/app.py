@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from model_store import errors as store
@@ -63,7 +64,8 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
         loading.cancel()
         await hub.close(timeout_s=UNLOAD_S)
 
-    app = FastAPI(
+    # Its /docs needs no CDN: a hub may stand where there is no internet.
+    app = FastAPIOffline(
         title="modelhub",
         version=version("modelhub"),
         summary="One hub that trains, keeps and serves every family of deep-learning model.",

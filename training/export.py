@@ -6,8 +6,10 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
+import onnx_ir
 import torch
 
 from model_store.manifest import Graph, Tensor
@@ -27,18 +29,18 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
     shapes = [{axis: dims[label] for axis, label in named.items()} for named in axes.values()]
     path = folder / f"{name}.onnx"
     with _quiet():
-        torch.onnx.export(
+        program: Any = torch.onnx.export(
             graph.module.eval(),
             tuple(sample.values()),
-            str(path),
             dynamo=True,
             input_names=list(sample),
             output_names=list(graph.outputs),
             dynamic_shapes=tuple(shapes),
             opset_version=OPSET,
-            external_data=False,
             verbose=False,
         )
+        _leave_names(program.model.graph)
+        program.save(str(path), external_data=False)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     exported = Graph(
@@ -49,6 +51,15 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
     )
     _check_axes(name, exported, axes)
     return exported
+
+
+def _leave_names(graph: onnx_ir.Graph) -> None:
+    """Inner values are named after operations and buffers; here they make room for the outputs."""
+    outputs = {value.name: value for value in graph.outputs}
+    made = (value for node in graph.all_nodes() for value in node.outputs)
+    for value in (*made, *graph.initializers.values()):
+        if outputs.get(value.name, value) is not value:
+            value.name = f"{value.name}.inner"
 
 
 def _check_axes(name: str, graph: Graph, axes: Mapping[str, Mapping[int, str]]) -> None:

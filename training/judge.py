@@ -3,6 +3,7 @@
 Knows no recipe and no generator.
 """
 
+import math
 from statistics import fmean
 
 import torch
@@ -14,6 +15,7 @@ from training.data.class_folders import Pictures
 EMBEDDING_SIZE = 64
 LEARNING_RATE = 3e-3
 BATCH_SIZE = 64
+MIN_STEPS = 200  # few pictures are shown more often, or the judge would only guess
 
 
 class Judge:
@@ -40,6 +42,7 @@ class Judge:
         parameters = [*self.features.parameters(), *self.head.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE)
         steps = max(1, len(real) // BATCH_SIZE)
+        epochs = max(epochs, math.ceil(MIN_STEPS / steps))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, LEARNING_RATE, total_steps=epochs * steps
         )

@@ -28,6 +28,8 @@ class ImageInput(InputKind):
 
     media_types: ClassVar[tuple[str, ...]] = tuple(f"image/{f.lower()}" for f in FORMATS)
 
+    compressed: ClassVar[bool] = True
+
     kind: Literal["image"] = "image"
     tensor: str = "image"
     height: int = Field(gt=0)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
@@ -52,7 +52,7 @@ def router(hub: ModelHub, telemetry: Telemetry) -> APIRouter:
         body = {"live": True, "ready": not reason, **({"reason": reason} if reason else {})}
         return JSONResponse(body, 503 if reason else 200)
 
-    @routes.get("/metrics", summary="Prometheus metrics")
+    @routes.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         telemetry.ready.set(not hub.not_ready)
         return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)

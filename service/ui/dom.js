@@ -36,7 +36,7 @@ export function bar(share, tone = "") {
 
 /** A command or a body to copy. */
 export function code(text) {
-  const shown = h("pre", { tabindex: "0" }, text);
+  const shown = h("pre", { tabindex: "0", class: text.includes("\n") ? "" : "wrap" }, text);
   const copy = h("button", { type: "button", onclick: put }, "Copy");
   async function put() {
     getSelection().selectAllChildren(shown);

@@ -186,9 +186,10 @@ function detail(ref, model) {
   if (!model.signature) return [head, versions(model)]; // its manifest cannot be read
   return [
     head,
+    scores(model),
     h("div", { class: "columns" },
       model.state !== "failed" && attempt(ref, model),
-      h("div", {}, scores(model), versions(model), signature(model), origin(model))),
+      h("div", {}, versions(model), signature(model), origin(model))),
     pictures(model),
   ];
 }
@@ -225,8 +226,9 @@ function scores(model) {
   const rows = [["this model", model.metrics], ...Object.entries(model.baselines)].map(row);
   const heads = metrics.map((metric) => h("th", { scope: "col" }, words(metric)));
   const table = h("table", {}, h("thead", {}, h("tr", {}, h("td"), heads)), h("tbody", {}, rows));
-  return section("Scores on held-out data",
-    h("div", { class: "scroll" }, table), h("p", { class: "quiet" }, model.evaluation));
+  const scroller = h("div", { tabindex: "0", role: "region", "aria-label": "Scores" }, table);
+  const sentence = h("p", { class: "quiet" }, model.evaluation);
+  return section("Scores on held-out data", h("div", { class: "scores" }, scroller, sentence));
 }
 
 function versions(model) {
@@ -251,8 +253,8 @@ function signature(model) {
   const line = (side) => side.map((one) => `${one.name} ${one.dtype}[${one.shape.join(", ")}]`).join(", ");
   const rows = graphs.map(([name, graph]) => [name, `${line(graph.inputs)} → ${line(graph.outputs)}`]);
   const parity = Object.entries(model.parity).map(([graph, one]) =>
-    [graph, `differs by ${one.max_difference.toExponential(1)} at most over ${one.rows.join(", ")} rows`
-      + ` (allowed: ${one.tolerance})`]);
+    [graph, `differs by ${one.max_difference && one.max_difference.toExponential(1)} at most over `
+      + `${one.rows.join(", ")} rows (allowed: ${one.tolerance})`]);
   return section("Signature", verbs,
     parity.length > 0 && [h("h4", {}, "Parity of ONNX Runtime with the trainer"), facts(parity)],
     more("Graphs and their tensors", facts(rows)));

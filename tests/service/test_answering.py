@@ -136,6 +136,19 @@ async def test_parameters_reach_the_input_and_the_answer(desk: Desk) -> None:
     assert len(reply.outputs[0]["top"]) == 1
 
 
+async def test_picture_is_unpacked_off_the_event_loop_however_small_its_file(desk: Desk) -> None:
+    model = await desk.hub.find("shades")
+    encode, threads = model.encoders["predict"], []
+
+    def watched(item: object, parameters: Any) -> Any:
+        threads.append(threading.current_thread())
+        return encode(item, parameters)
+
+    model.encoders["predict"] = watched
+    await desk.ask("shades", "predict", [[255] * 4] * 4)
+    assert threads != [threading.main_thread()]
+
+
 # --- refusals ----------------------------------------------------------------------------------
 
 

@@ -39,6 +39,21 @@ def sample(rows: int) -> dict[str, Tensor]:
     }
 
 
+class Clash(nn.Module):
+    """Its outputs are called like what the exporter calls a layer's result and a buffer."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(10, 3)
+        self.register_buffer("scale", torch.full((3,), 2.0))
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        words = self.embedding(tokens) * self.scale
+        return words.sum(1), words.mean(1)
+
+
 class Exported:
     """A module, its graph on disk and what was said while it was made."""
 
@@ -124,6 +139,19 @@ def test_the_export_is_silent_and_leaves_logs_and_warnings_as_they_were(
     assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
     assert logging.getLogger("torch.onnx").level == level
     assert list(warnings.filters) == filters
+
+
+def test_outputs_keep_their_names_whatever_the_layers_are_called(tmp_path: Path) -> None:
+    module, inputs = Clash(), torch.tensor([[1, 2, 3, 4]])
+    names = ["embedding", "scale"]
+    sample = GraphExport(module, lambda rows: {"tokens": inputs.expand(rows, -1)}, names)
+    graph = export("clash", sample, tmp_path)
+    assert [tensor.name for tensor in graph.outputs] == names
+    session = onnxruntime.InferenceSession(tmp_path / "clash.onnx")
+    got = session.run(names, {"tokens": inputs.numpy()})
+    with torch.no_grad():
+        for have, want in zip(got, module(inputs), strict=True):
+            np.testing.assert_allclose(have, want.numpy(), rtol=1e-6)
 
 
 def test_a_module_that_needs_a_fixed_number_of_rows_is_refused(tmp_path: Path) -> None:

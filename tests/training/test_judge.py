@@ -44,6 +44,12 @@ def test_the_judge_learns_even_where_gradients_are_off_and_keeps_none() -> None:
     assert not judge.embed(bars(1, seed=1).images).requires_grad
 
 
+def test_the_judge_learns_from_few_pictures_too() -> None:
+    torch.manual_seed(0)
+
+    assert Judge(bars(15, seed=0)).accuracy(bars(100, seed=1)) > 0.9
+
+
 def test_real_pictures_score_as_real_ones(judge: Judge) -> None:
     real, known = bars(100, seed=1), bars(200, seed=0)
     scores = score(judge, bars(100, seed=2), real, known)

@@ -17,10 +17,11 @@ from training.data import csv_file
 from training.data.csv_file import CsvFile
 from training.errors import DataError
 
+PACKAGE = "river"
 FILE = "datasets/shuttle.csv.gz"
 LABEL = "anomaly"
 LICENSE = "BSD-3-Clause (package); UCI Statlog (Shuttle), CC BY 4.0"
-MIN_ROWS = 100
+MIN_ROWS = 200
 MIN_ANOMALIES = 10
 
 
@@ -63,11 +64,11 @@ def own(path: Path, label_column: str | None) -> Readings:
 
 
 def _packaged() -> Path:
-    spec = importlib.util.find_spec("river")
+    spec = importlib.util.find_spec(PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / FILE).exists():
             return Path(folder) / FILE
-    raise DataError(f"expected {FILE} of the package river; install it, or give --data")
+    raise DataError(f"expected {FILE} of the package {PACKAGE}; install it, or give --data")
 
 
 def _labels(table: CsvFile, column: str) -> npt.NDArray[np.bool_]:

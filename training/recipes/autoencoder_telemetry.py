@@ -21,9 +21,10 @@ same rows: 0.9965 / 0.9875.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,15 +36,12 @@ from model_store.answers.vector import VectorAnswer
 from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Category, Family, Verb
 from model_store.spec import Array
-from training import report
+from training import alarm, report
 from training.data import shuttle
+from training.quantiles import QuantileNormal
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 NETWORK = "autoencoder"
-KNOTS = 256
 TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1
 HIDE_NOISE = 0.05
 
@@ -63,58 +61,6 @@ class TelemetryConfig(Config):
         description="own data: column with 1 at anomalies and 0 elsewhere; without it, all rows"
         " count as normal",
     )
-
-
-class QuantileNormal(nn.Module):
-    """Each column → a standard normal one, by linear pieces between quantiles of normal rows.
-
-    Outside of them it goes on with the logarithm of the distance, so far out stays far out.
-    Written as a sum of ramps because ONNX has no search in a sorted list.
-    """
-
-    starts: Tensor  # [F, K]
-    widths: Tensor
-    slopes: Tensor
-    base: Tensor  # [F]
-    ends: Tensor
-    spread: Tensor
-
-    def __init__(self, normal: Array) -> None:
-        """``normal``: float32 ``[N, F]``."""
-        super().__init__()
-        columns = normal.shape[1]
-        for name in ("starts", "widths", "slopes"):
-            self.register_buffer(name, torch.zeros(columns, KNOTS))
-        for name in ("base", "ends", "spread"):
-            self.register_buffer(name, torch.zeros(columns))
-        for place in range(columns):
-            self._fit(place, normal[:, place])
-
-    def _fit(self, place: int, column: Array) -> None:
-        values, counts = np.unique(column, return_counts=True)
-        below = (np.cumsum(counts) - counts / 2) / len(column)  # middle of a tie, never 0 or 1
-        if len(values) > KNOTS:
-            kept = np.searchsorted(below, np.linspace(below[0], below[-1], KNOTS))
-            kept = np.unique(kept.clip(0, len(values) - 1))
-            values, below = values[kept], below[kept]
-        knots = torch.tensor(values, dtype=torch.float64)
-        scores = torch.special.ndtri(torch.tensor(below))
-        pieces = len(knots) - 1
-        self.starts[place, :pieces] = knots[:-1]
-        self.widths[place, :pieces] = knots.diff()
-        self.slopes[place, :pieces] = scores.diff() / knots.diff()
-        self.base[place] = scores[0]
-        self.ends[place] = knots[-1]
-        self.starts[place, pieces:] = knots[-1]
-        # A column that never moved says nothing of its scale: a hundredth of its value, then.
-        self.spread[place] = float(column.std()) or abs(float(values[0])) / 100 or 1.0
-
-    def forward(self, values: Tensor) -> Tensor:
-        """``[B, F]`` → ``[B, F]``"""
-        along = torch.minimum((values[:, :, None] - self.starts).relu(), self.widths)  # [B, F, K]
-        over = ((values - self.ends).relu() / self.spread).log1p()
-        under = ((self.starts[:, 0] - values).relu() / self.spread).log1p()
-        return self.base + (along * self.slopes).sum(2) + over - under
 
 
 class Autoencoders(nn.Module):
@@ -186,7 +132,9 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
     def load(self, data: Path | None) -> None:
         readings = shuttle.own(data, self.config.label_column) if data else shuttle.shuttle()
         self.columns, self.labelled = readings.columns, readings.anomalous is not None
-        self.data_source = str(data) if data else "river 0.26 Shuttle (Statlog, NASA)"
+        self.data_source = (
+            str(data) if data else f"river {version('river')}, Shuttle (Statlog, NASA)"
+        )
         self.data_license = "the user's own" if data else shuttle.LICENSE
         rng = np.random.default_rng(self.config.seed)
         anomalous = readings.anomalous
@@ -254,18 +202,20 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
         detector, threshold = self._detector(fitted[-1])
         scores = _scores(detector, self.test)
         baselines = {"isolation_forest": self._isolation_forest(), "pca": self._pca()}
-        metrics = {
-            name: self._metrics(values, limit)
-            for name, (values, limit) in {"this": (scores, threshold), **baselines}.items()
-        }
-        figures = {"scores": self._score_figure(scores, threshold)}
-        if self.labelled:
+        truth = self.truth if self.labelled else None
+        figures = {"scores": alarm.histogram(scores, threshold, truth)}
+        if truth is not None:
             curves = {"autoencoder": scores, **{k: v for k, (v, _) in baselines.items()}}
-            figures["precision_recall"] = self._precision_recall_figure(curves)
+            figures["precision_recall"] = alarm.precision_recall(curves, truth)
             figures["confusion_matrix"] = report.confusion_matrix(
-                self.truth.astype(int), (scores > threshold).astype(int), ("normal", "anomalous")
+                truth.astype(int), (scores > threshold).astype(int), ("normal", "anomalous")
             )
-        return Evaluation(metrics.pop("this"), metrics, self._description(), figures)
+        return Evaluation(
+            alarm.metrics(scores, threshold, truth),
+            {name: alarm.metrics(*found, truth) for name, found in baselines.items()},
+            self._description(),
+            figures,
+        )
 
     def _description(self) -> str:
         strange = int(self.truth.sum())
@@ -276,21 +226,6 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
             f" {self.config.false_alarm_rate:.2%} of {len(self.validation):,} other normal rows"
             " raise an alarm; baselines have theirs by the same rule."
         )
-
-    def _metrics(self, scores: Array, threshold: float) -> dict[str, float]:
-        """What can be said with the labels there are."""
-        from sklearn.metrics import average_precision_score, roc_auc_score
-
-        alarms = scores > threshold
-        false_alarm_rate = float(alarms[~self.truth].mean())
-        if not self.labelled:
-            return {"false_alarm_rate": false_alarm_rate}
-        return {
-            "average_precision": float(average_precision_score(self.truth, scores)),
-            "roc_auc": float(roc_auc_score(self.truth, scores)),
-            "recall": float(alarms[self.truth].mean()),
-            "false_alarm_rate": false_alarm_rate,
-        }
 
     def _isolation_forest(self) -> tuple[Array, float]:
         """Test scores and threshold of the usual first choice for such a table."""
@@ -313,35 +248,6 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
             return squares
 
         return errors(self.test), self._threshold(errors(self.validation))
-
-    def _score_figure(self, scores: Array, threshold: float) -> "Figure":
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 3.6))
-        axes = figure.subplots()
-        bins = np.geomspace(max(scores.min(), 1e-4), scores.max(), 80).tolist()
-        axes.hist(scores[~self.truth], bins, alpha=0.7, label="normal")
-        if self.truth.any():
-            axes.hist(scores[self.truth], bins, alpha=0.7, label="anomalous")
-        axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
-        axes.set(xscale="log", yscale="log", xlabel="score (1: a usual normal row)", ylabel="rows")
-        axes.legend(fontsize=8)
-        return figure
-
-    def _precision_recall_figure(self, curves: Mapping[str, Array]) -> "Figure":
-        from matplotlib.figure import Figure
-        from sklearn.metrics import average_precision_score, precision_recall_curve
-
-        figure = Figure(figsize=(4.6, 4))
-        axes = figure.subplots()
-        for name, scores in curves.items():
-            precision, recall, _ = precision_recall_curve(self.truth, scores)
-            average = average_precision_score(self.truth, scores)
-            axes.plot(recall, precision, label=f"{name.replace('_', ' ')}, average {average:.4f}")
-        axes.set(xlabel="recall", ylabel="precision", xlim=(0.8, 1.005), ylim=(0.6, 1.01))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, loc="lower left")
-        return figure
 
     def package(self, networks: Networks, folder: Path) -> Package:
         del folder

@@ -125,13 +125,16 @@ class Reader(nn.Module):
 
 
 class Member(nn.Module):
-    """A linear skip and a two-way GRU along the day; adds nothing until it has learned."""
+    """A linear skip, an echo of yesterday's error at the same time of day (dusk comes a little
+    earlier every day), and a two-way GRU along the day. It adds nothing until it has learned.
+    """
 
     clock: Tensor
 
     def __init__(self, config: DemandConfig) -> None:
         super().__init__()
         self.skip = nn.Linear(config.steps_per_day // 2 + 1, config.horizon, bias=False)
+        self.echo = nn.Parameter(torch.zeros(()))
         self.gru = nn.GRU(3 + CLOCK, config.hidden, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * config.hidden, 3)
         self.spread = nn.Parameter(torch.zeros(2, config.horizon))
@@ -149,7 +152,8 @@ class Member(nn.Module):
         told = self.head(self.gru(torch.cat([along, clock], dim=-1))[0])  # [B, H, 3]
         added, below, above = told.unbind(-1)
         below, above = (self.spread[0] + below).exp(), (self.spread[1] + above).exp()
-        return torch.stack([self.skip(blocks) + added, below, above]), added
+        middle = self.skip(blocks) + self.echo * along[..., 0] + added
+        return torch.stack([middle, below, above]), added
 
 
 class Corrector(nn.Module):
@@ -209,8 +213,8 @@ class RnnDemand(Recipe[DemandConfig]):
     )
     data_formats = taylor.FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": DemandConfig(epochs=20, learning_rate=2e-3),
-        "full": DemandConfig(epochs=40, learning_rate=1e-3, patience=20, members=5, hidden=16),
+        "quick": DemandConfig(epochs=20, learning_rate=2e-3, patience=20),
+        "full": DemandConfig(epochs=40, learning_rate=1e-3, patience=40, members=5, hidden=16),
     }
 
     @property
@@ -283,7 +287,7 @@ class RnnDemand(Recipe[DemandConfig]):
         loss = loss + pinball(missed, -below, tail) + pinball(missed, above, 1 - tail)
         weights = [w for name, w in networks["corrector"].named_parameters() if "skip" in name]
         ridge = torch.stack([w.square().sum(1).mean() for w in weights]).mean()
-        loss = loss + 0.5 * self.config.ridge / self.config.steps_per_day * ridge
+        loss = loss + 0.5 * self.config.ridge * ridge
         yield "corrector", loss + self.config.restraint * added.square().mean()
 
     def validate(self, networks: Networks, fold: int) -> float:

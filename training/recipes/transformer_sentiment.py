@@ -56,7 +56,7 @@ class SentimentConfig(Config):
     bag_dropout: float = Field(default=0.5, ge=0, lt=1, description="on embeddings and means")
     word_dropout: float = Field(default=0.4, ge=0, lt=1, description="tokens hidden in training")
     prior: float = Field(
-        default=3.0, ge=0, description="how much it starts as a naive Bayes classifier; 0: not"
+        default=1.0, ge=0, description="how much it starts as a naive Bayes classifier; 0: not"
     )
     other_texts: bool = Field(
         default=False,
@@ -69,22 +69,16 @@ class SentimentConfig(Config):
 class Ensemble(nn.Module):
     """Encoders side by side, each with its own classifying layer."""
 
-    def __init__(self, encoders: Sequence[Encoder], width: int, classes: int) -> None:
+    def __init__(self, members: Sequence[tuple[Encoder, nn.Linear]]) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(encoders)
-        self.heads = nn.ModuleList(nn.Linear(2 * width, classes) for _ in encoders)
+        self.encoders = nn.ModuleList(encoder for encoder, _ in members)
+        self.heads = nn.ModuleList(head for _, head in members)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """→ logits ``[M, B, K]`` and vectors ``[B, M · 2 D]``"""
         vectors = [encoder(tokens, mask) for encoder in self.encoders]
         logits = [head(vector) for head, vector in zip(self.heads, vectors, strict=True)]
         return torch.stack(logits), torch.cat(vectors, dim=1)
-
-    def pairs(self) -> Iterator[tuple[Encoder, nn.Linear]]:
-        for encoder, head in zip(self.encoders, self.heads, strict=True):
-            assert isinstance(encoder, Encoder)
-            assert isinstance(head, nn.Linear)
-            yield encoder, head
 
 
 class Served(nn.Module):
@@ -108,9 +102,9 @@ class TransformerSentiment(Recipe[SentimentConfig]):
     description = "Tells whether an English sentence about a film is negative or positive."
     data_formats = "a CSV file of texts and their labels (--text-column, --label-column)"
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": SentimentConfig(epochs=5, learning_rate=3e-3, average=0.998),
+        "quick": SentimentConfig(epochs=4, learning_rate=3e-3, average=0.998),
         "full": SentimentConfig(
-            epochs=8, learning_rate=3e-3, average=0.998, members=4, other_texts=True
+            epochs=4, learning_rate=3e-3, average=0.998, members=4, other_texts=True
         ),
     }
 
@@ -183,21 +177,24 @@ class TransformerSentiment(Recipe[SentimentConfig]):
     def build(self, fold: int) -> Networks:
         del fold
         settings = self.config
-        encoders = [
-            Encoder(
-                self.tokenizer.get_vocab_size(),
-                width=settings.width,
-                layers=settings.layers,
-                heads=settings.heads,
-                dropout=settings.dropout,
-                bag_dropout=settings.bag_dropout,
-            )
-            for _ in range(settings.members)
-        ]
-        network = Ensemble(encoders, settings.width, len(self.names))
+        members = [self._member() for _ in range(settings.members)]
         if settings.prior:
-            start_as_naive_bayes(network, self._evidence(), settings.prior)
-        return {NETWORK: network}
+            evidence = self._evidence()
+            for encoder, head in members:
+                start_as_naive_bayes(encoder, head, evidence, settings.prior)
+        return {NETWORK: Ensemble(members)}
+
+    def _member(self) -> tuple[Encoder, nn.Linear]:
+        settings = self.config
+        encoder = Encoder(
+            self.tokenizer.get_vocab_size(),
+            width=settings.width,
+            layers=settings.layers,
+            heads=settings.heads,
+            dropout=settings.dropout,
+            bag_dropout=settings.bag_dropout,
+        )
+        return encoder, nn.Linear(2 * settings.width, len(self.names))
 
     def _evidence(self) -> Tensor:
         """How much each token speaks for each label, from the training part: float ``[V, K]``."""
@@ -261,7 +258,9 @@ class TransformerSentiment(Recipe[SentimentConfig]):
 
         known = np.concatenate([self.train, self.validation])
         # Words of one letter count too: a user's texts may have no others.
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), tokenizer=WORDS.findall, token_pattern=None)
+        vectorizer = TfidfVectorizer(
+            ngram_range=(1, 2), tokenizer=WORDS.findall, token_pattern=None
+        )
         table = vectorizer.fit_transform([self.texts[row] for row in known])
         unseen = vectorizer.transform([self.texts[row] for row in self.test])
         kinds = {
@@ -320,18 +319,18 @@ def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     return tokenizer
 
 
-def start_as_naive_bayes(network: Ensemble, evidence: Tensor, strength: float) -> None:
+def start_as_naive_bayes(
+    encoder: Encoder, head: nn.Linear, evidence: Tensor, strength: float
+) -> None:
     """Let each label have an axis of the embedding, and the classifying layer read it off the bag.
 
     Labels beyond the embedding's width start like any other weight.
     """
-    labels = evidence.shape[1]
+    labels, width = evidence.shape[1], encoder.lookup.embedding_dim
+    axes = min(labels, width)
     with torch.no_grad():
-        for encoder, head in network.pairs():
-            width = encoder.lookup.embedding_dim
-            axes = min(labels, width)
-            encoder.lookup.weight[:, :axes] = 0.1 * evidence[:, :axes]
-            head.weight[:, width : width + axes] = strength * torch.eye(labels, axes)
+        encoder.lookup.weight[:, :axes] = 0.1 * evidence[:, :axes]
+        head.weight[:, width : width + axes] = strength * torch.eye(labels, axes)
 
 
 def wanted(texts: snippets.Snippets) -> Tensor:
