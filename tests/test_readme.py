@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from service.settings import Settings
 from tests.service.server import Server
 
 ROOT = Path(__file__).parent.parent
@@ -83,3 +84,9 @@ def test_every_readme_command_shows_what_the_readme_says(starter: Server, tmp_pa
         )
         said = (done.stdout + done.stderr).replace(address, "localhost:8000")
         assert pattern(shown).fullmatch(said.strip()), f"$ {command}\n{said}\nREADME:\n{shown}"
+
+
+def test_readme_lists_every_setting_with_its_default() -> None:
+    for name, field in Settings.model_fields.items():
+        default = field.default or "none" if isinstance(field.default, frozenset) else field.default
+        assert f"| `MODELHUB_{name.upper()}` | {default} | {field.description} |" in README

@@ -1,0 +1,110 @@
+"""What a client gets over the wire is what torch says, for every recipe and each of its verbs."""
+
+import base64
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model_store.bundle import Bundle
+from model_store.manifest import Verb
+from model_store.store import Store
+from tests.service.server import Server, serving
+from training import recipe as recipes
+
+if TYPE_CHECKING:
+    from tests.conftest import Trained
+
+pytestmark = pytest.mark.slow
+every_recipe = pytest.mark.parametrize("name", recipes.names())
+
+
+@pytest.fixture(scope="module")
+def hub(trained: "Trained", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over every recipe's model."""
+    with serving(trained.store, tmp_path_factory.mktemp("hub")) as server:
+        yield server
+
+
+def by_torch(
+    trained: "Trained", bundle: Bundle, verb_name: str, item: object, folder: Path
+) -> dict[str, Any]:
+    """The answer to one item without graph, padding, batch or server."""
+    recipe, networks = trained.recipes[bundle.manifest.name]
+    verb: Verb = bundle.manifest.verbs[verb_name]  # type: ignore[index]
+    export = recipe.package(networks, folder).graphs[verb.graph]
+    for_input, for_answer = verb.read_parameters({})
+    encoded = bundle.encoder(verb_name)(item, for_input)
+    inputs = [torch.from_numpy(encoded.tensors[key]) for key in export.sample(1)]
+    with torch.no_grad():
+        outputs = export.module.eval()(*inputs)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    tensors = {key: value.numpy() for key, value in zip(export.outputs, outputs, strict=True)}
+    return verb.answer.answer(tensors, encoded.context, for_answer)
+
+
+def assert_same(served: Any, expected: Any) -> None:
+    """Equal, but for the last digits of a number and a step of one in a pixel."""
+    assert type(served) is type(expected)
+    if isinstance(expected, dict):
+        assert set(served) == set(expected)
+        for key, value in expected.items():
+            check = _assert_same_picture if key == "b64" else assert_same
+            check(served[key], value)
+    elif isinstance(expected, list):
+        assert len(served) == len(expected)
+        for one, other in zip(served, expected, strict=True):
+            assert_same(one, other)
+    elif isinstance(expected, float):
+        assert served == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    else:
+        assert served == expected
+
+
+def _assert_same_picture(served: str, expected: str) -> None:
+    one, other = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(text))), dtype=np.int16)
+        for text in (served, expected)
+    )
+    assert np.abs(one - other).max() <= 1
+
+
+@every_recipe
+def test_served_answer_equals_torch_alone_and_in_company(
+    trained: "Trained", hub: Server, name: str, tmp_path: Path
+) -> None:
+    bundle = Store(trained.store).open(name)
+    for verb_name, verb in bundle.manifest.verbs.items():
+        item = {"seed": 5} if verb.input.kind == "none" else verb.example
+        expected = by_torch(trained, bundle, verb_name, item, tmp_path)
+        alone = hub.predict(verb_name, name, item)
+        assert alone.status_code == 200, alone.text
+        assert_same(alone.json()["outputs"], [expected])
+        with ThreadPoolExecutor(8) as pool:  # requests that meet in batches
+            company = [
+                pool.submit(hub.predict, verb_name, name, *[item] * (1 + place % 3))
+                for place in range(16)
+            ]
+            for place, ask in enumerate(company):
+                assert_same(ask.result().json()["outputs"], [expected] * (1 + place % 3))
+
+
+def test_hub_lists_every_recipe_with_its_scores(trained: "Trained", hub: Server) -> None:
+    entries = {entry["id"]: entry for entry in hub.client.get("/v1/models").json()["data"]}
+    assert set(entries) == set(trained.recipes) == set(recipes.names())
+    for name, entry in entries.items():
+        kind = recipes.find(name)
+        assert entry["state"] == "ready"
+        assert (entry["family"], entry["category"], entry["task"]) == (
+            kind.family,
+            kind.category,
+            kind.task,
+        )
+        assert entry["metrics"]
+        assert hub.client.get(f"/v1/models/{name}").json()["card"]
