@@ -41,7 +41,7 @@ def histogram(scores: Array, threshold: float, truth: Array | None) -> Figure:
         axes.hist(scores[strange], bins, alpha=0.7, label="anomalous")
     axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.3g}")
     axes.set(xscale="log", yscale="log", xlabel="score (1: a usual normal row)", ylabel="rows")
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     return figure
 
 

@@ -237,7 +237,7 @@ def tide(folder: Path) -> Draft:
     ]
     graph = _save(folder, nodes, inputs, outputs, constants)
     verb = Verb(
-        input=SeriesInput(columns=("height", "speed"), length=4),
+        input=SeriesInput(columns=("height", "speed"), length=4, max_steps=100_000),
         answer=ForecastAnswer(columns=("height", "speed"), horizon=3),
         example=[[1, 10], [2, 20], [3, 30], [4, 40]],
     )

@@ -19,7 +19,7 @@ Publish: TypeAlias = Callable[..., Manifest]
 Start: TypeAlias = Callable[..., Server]
 Hubs: TypeAlias = Callable[..., ModelHub]
 
-MAX_BODY_BYTES = 32 * 2**20
+MAX_BODY_BYTES = 8 * 2**20
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,8 @@ class Bad:
 
     status: int
     path: str
-    body: bytes | str
+    body: bytes | str | Callable[[], bytes | str]
+    """Large ones are made when their turn comes."""
     detail: str
     """Words of the detail, in order, with ``…`` for what may stand between them."""
     index: int | None = None
@@ -160,18 +161,18 @@ UNKNOWN = {
 }  # fmt: skip
 
 TOO_LARGE = {
-    "10,001 inputs": Bad(413, SCORE, inputs(*[[1, 2, 0]] * 10_001), "at most 10,000 inputs; got 10,001"),
-    "10,001 rows of CSV": Bad(413, SCORE, "a,b,code\n" + "1,2,0\n" * 10_001, "at most 10,000 inputs; got 10,001", headers=typed("text/csv")),
-    "10,001 files": Bad(413, SHADE, form(*[FILE + "a"] * 10_001), "at most 10,000 files", headers=FORM),
+    "10,001 inputs": Bad(413, SCORE, lambda: inputs(*[[1, 2, 0]] * 10_001), "at most 10,000 inputs; got 10,001"),
+    "10,001 rows of CSV": Bad(413, SCORE, lambda: "a,b,code\n" + "1,2,0\n" * 10_001, "at most 10,000 inputs; got 10,001", headers=typed("text/csv")),
+    "10,001 files": Bad(413, SHADE, lambda: form(*[FILE + "a"] * 10_001), "at most 10,000 files", headers=FORM),
     "rows of few items": Bad(413, STAMP, inputs(*[{"n": 1024}] * 1000), "at most 10,000 rows"),
-    "5 MB of text": Bad(413, SAY, inputs("good " * 1_000_000), "characters; got 5,000,000", 0),
-    "5 MB of raw text": Bad(413, SAY, "good " * 1_000_000, "characters; got 5,000,000", 0, typed("text/plain")),
-    "5 MB in one word": Bad(413, SAY, inputs("good", "g" * 5_000_000), "got 5,000,000", 1),
+    "5 MB of text": Bad(413, SAY, lambda: inputs("good " * 1_000_000), "characters; got 5,000,000", 0),
+    "5 MB of raw text": Bad(413, SAY, lambda: "good " * 1_000_000, "characters; got 5,000,000", 0, typed("text/plain")),
+    "5 MB in one word": Bad(413, SAY, lambda: inputs("good", "g" * 5_000_000), "got 5,000,000", 1),
     "too many tokens": Bad(413, SAY, inputs("good " * 9), "at most 8 tokens; got 9 … truncate", 0),
-    "PNG bomb": Bad(413, SHADE, bomb(), "at most 50,000,000 pixels; got", 0, typed("image/png")),
-    "PNG bomb in JSON": Bad(413, SHADE, inputs(WHITE, b64(bomb())), "pixels", 1),
-    "body": Bad(413, SCORE, b" " * (MAX_BODY_BYTES + 1), f"at most {MAX_BODY_BYTES:,} bytes; got {MAX_BODY_BYTES + 1:,}"),
-    "too long a series": Bad(413, "/v1/models/tide/predict", inputs([[0, 0]] * 1_000_001), "steps; got 1,000,001", 0),
+    "PNG bomb": Bad(413, SHADE, bomb, "at most 50,000,000 pixels; got", 0, typed("image/png")),
+    "PNG bomb in JSON": Bad(413, SHADE, lambda: inputs(WHITE, b64(bomb())), "pixels", 1),
+    "body": Bad(413, SCORE, lambda: b" " * (MAX_BODY_BYTES + 1), f"at most {MAX_BODY_BYTES:,} bytes; got {MAX_BODY_BYTES + 1:,}"),
+    "too long a series": Bad(413, "/v1/models/tide/predict", lambda: inputs([[0, 0]] * 100_001), "steps; got 100,001", 0),
 }  # fmt: skip
 
 UNREADABLE_MEDIA = {
@@ -309,8 +310,9 @@ def test_bad_input_gets_its_problem_and_the_next_good_one_its_answer(
     server: Server, name: str
 ) -> None:
     bad = ALL[name]
+    content = bad.body() if callable(bad.body) else bad.body
     response = server.client.request(
-        bad.method, bad.path, content=bad.body, headers=dict(bad.headers)
+        bad.method, bad.path, content=content, headers=dict(bad.headers)
     )
     body = check_problem(server, response, bad.status)
     place = 0

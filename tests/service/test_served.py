@@ -41,7 +41,7 @@ def by_torch(
     export = recipe.package(networks, folder).graphs[verb.graph]
     for_input, for_answer = verb.read_parameters({})
     encoded = bundle.encoder(verb_name)(item, for_input)
-    inputs = [torch.from_numpy(encoded.tensors[key]) for key in export.sample(1)]
+    inputs = [torch.tensor(encoded.tensors[key]) for key in export.sample(1)]
     with torch.no_grad():
         outputs = export.module.eval()(*inputs)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)

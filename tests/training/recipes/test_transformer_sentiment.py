@@ -15,9 +15,9 @@ from training.recipes.transformer_sentiment import (
     NETWORK,
     SentimentConfig,
     TransformerSentiment,
-    pad,
     wanted,
 )
+from training.tokens import pad
 
 
 def config(**settings: int | float) -> SentimentConfig:

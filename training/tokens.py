@@ -1,0 +1,52 @@
+"""Texts as tokens for training: learning a tokenizer, batches of like length, padding. No model."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+BUCKET_BATCHES = 16
+"""Batches are cut from so many batches' texts in order of length: padding costs like words."""
+
+
+def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
+    """Frequent words whole, rare ones in pieces (byte pair encoding); case and accents dropped."""
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[PAD, UNKNOWN],
+        continuing_subword_prefix="##",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def by_length(
+    lengths: Sequence[int], batch_size: int, rng: np.random.Generator
+) -> Iterator[list[int]]:
+    """Rows of each batch of an epoch, at random but for texts of like length sharing a batch."""
+    order, window_rows = rng.permutation(len(lengths)).tolist(), batch_size * BUCKET_BATCHES
+    batches: list[list[int]] = []
+    for start in range(0, len(order), window_rows):
+        window = sorted(order[start : start + window_rows], key=lambda row: lengths[row])
+        batches += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+    for place in rng.permutation(len(batches)):
+        yield batches[place]
+
+
+def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Tokens and mask, int64 ``[B, T]`` of the longest; zeros beyond each text's end."""
+    mask = np.arange(max(map(len, ids))) < np.array([[len(row)] for row in ids])
+    tokens = np.zeros(mask.shape, dtype=np.int64)
+    tokens[mask] = np.concatenate(ids)
+    return torch.from_numpy(tokens), torch.from_numpy(mask.astype(np.int64))
