@@ -115,6 +115,7 @@ def scores(test: Backtest) -> tuple[dict[str, float], dict[str, dict[str, float]
 
     metrics = judge(np.abs(test.values - test.truth)) | {
         "interval_coverage": float(test.covered.mean()),
+        "interval_coverage_at_the_worst_step": float(test.covered.mean(0).min()),
         "mean_interval_width": float((test.upper - test.lower).mean()),
     }
     return metrics, {name: judge(error) for name, error in errors.items()}

@@ -78,6 +78,7 @@ def test_scores_are_errors_gain_coverage_and_width() -> None:
         "mean_absolute_error": 1.0,
         "improvement_on_week_ago": 0.75,
         "interval_coverage": 0.75,
+        "interval_coverage_at_the_worst_step": 0.5,
         "mean_interval_width": 4.0,
     }
     assert plain == {"naive": {"mean_absolute_error": 4.0, "improvement_on_week_ago": 0.0}}

@@ -125,7 +125,7 @@ class TransformerSentiment(Recipe[SentimentConfig]):
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": SentimentConfig(epochs=5, learning_rate=3e-3, average=0.998),
         "full": SentimentConfig(
-            epochs=4, learning_rate=3e-3, average=0.998, members=4, other_texts=True
+            epochs=5, learning_rate=3e-3, average=0.998, members=4, other_texts=True
         ),
     }
 
