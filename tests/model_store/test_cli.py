@@ -349,7 +349,11 @@ def test_list_into_a_pipe_that_closes_early_ends_quietly(
     for number in range(models):
         publish(f"a-model-with-a-rather-long-name-{number:03}")
     words = [str(SCRIPT), "list", "--json", "--store", str(store.root)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # Buffered, as outside of containers: then nothing is written before the end.
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
+    ) as process:
         assert process.stdout
         assert process.stderr
         process.stdout.close()

@@ -52,6 +52,17 @@ def test_any_changed_byte_is_refused(manifest: Manifest) -> None:
             Manifest.from_json(changed)
 
 
+def test_the_same_content_written_otherwise_is_refused(manifest: Manifest) -> None:
+    text = manifest.to_json()
+    for changed in (
+        text.replace(b"\n ", b"\n\t"),
+        text + b"\n",
+        json.dumps(json.loads(text)).encode(),
+    ):
+        with pytest.raises(BadManifest, match="was changed"):
+            Manifest.from_json(changed)
+
+
 @pytest.mark.parametrize(
     "text",
     [b"", b"null", b"[]", b"7", b'"x"', b"{}", b"{", b"\xff", b"[" * 100_000, b'{"digest": 1}'],

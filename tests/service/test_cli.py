@@ -227,6 +227,17 @@ def test_run_that_does_not_end_does_not_hold_the_exit(start: Start, store: Path)
     assert server.log()[-1]["status"] == 503
 
 
+def test_client_that_never_ends_its_body_does_not_hold_the_exit(start: Start, store: Path) -> None:
+    server = start(store, shutdown_s=1)
+    head = b"POST /v1/models/sensor/score HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n{"
+    with socket.create_connection(server.address, PATIENCE_S) as client:
+        client.sendall(head)
+        while server.metric("modelhub_requests_in_flight") < 2:
+            time.sleep(0.01)
+        assert stop_s(server, signal.SIGTERM) < MAX_STOP_S
+        assert client.recv(4096).startswith(b"HTTP/1.1 503 ")
+
+
 def slow_to_warm(folder: Path) -> Draft:
     """A bundle whose warm-up alone takes longer than a stop may."""
     draft = snail(folder)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.training.toys import Quiet, Toy, ToyConfig, ToyGan
 from training import fit as fit_module
 from training.errors import BadConfig
-from training.fit import Fitted, fit
+from training.fit import Fitted, History, fit
 from training.recipe import Config, Networks, Recipe
 
 
@@ -195,6 +195,28 @@ def test_two_networks_are_resumed_like_one(tmp_path: Path) -> None:
     gan = ToyGan(Config(epochs=4, learning_rate=0.01))
     assert same(train(gan, checkpoint=tmp_path / "gan", resume=True), whole)
     assert len(gan.seen) == 2 * 3  # only the last two epochs were run again
+
+
+@pytest.mark.usefixtures("each_epoch")
+def test_a_run_broken_off_while_it_saves_goes_on_from_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history is saved last: by then the third epoch's weights are on the disk."""
+    state_dict = History.state_dict
+
+    def broken_off(history: History) -> dict[str, Any]:
+        if history.epoch == 3:
+            raise KeyboardInterrupt
+        return state_dict(history)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "state_dict", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(Toy(config()), checkpoint=tmp_path / "run")
+    progress = Quiet()
+    resumed = train(Toy(config()), checkpoint=tmp_path / "run", progress=progress, resume=True)
+    assert progress.starts == [("", 2 * 5)]
+    assert same(resumed, train(Toy(config())))
 
 
 @pytest.mark.usefixtures("each_epoch")

@@ -69,7 +69,6 @@ def test_a_recipe_has_both_profiles_of_one_config(name: str) -> None:
     assert issubclass(config, Config)
     for profile in profiles.values():
         assert config.model_validate_json(profile.model_dump_json()) == profile
-    assert profiles["quick"].epochs <= profiles["full"].epochs
 
 
 @every_recipe
