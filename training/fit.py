@@ -150,7 +150,7 @@ class _Loop:
             losses = self._step(send_to_device(batch, self.accelerator.device), done)
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0.0) + loss
-            progress.advance(sum(losses.values()), last)
+            progress.advance(sum(losses.values()), last, world)
         for name, total in totals.items():
             history.losses.setdefault(name, []).append(total / (steps // world))
         self._validate()
@@ -180,6 +180,10 @@ class _Loop:
         candidates = self._candidates()
         with torch.no_grad():
             value = float(self.recipe.validate(candidates, self.fold))
+        if self.accelerator.num_processes > 1:
+            # Each has seen other rows; one that stops before the rest would leave them waiting.
+            mine = torch.tensor(value, device=self.accelerator.device)
+            value = float(self.accelerator.reduce(mine, "mean"))
         history = self.history
         best = history.validation[history.best_epoch] if history.validation else math.nan
         history.validation.append(value)

@@ -1,4 +1,8 @@
+import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,35 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.toys import Quiet, Toy, ToyConfig, ToyGan
-from training import fit as fit_module
+from tests.training.toys import Quiet, Toy, ToyGan, config, same, train
 from training.errors import BadConfig
-from training.fit import Fitted, History, fit
-from training.recipe import Config, Networks, Recipe
-
-
-def config(**settings: Any) -> ToyConfig:
-    return ToyConfig(**{"epochs": 4, "learning_rate": 0.05, "batch_size": 32, **settings})
-
-
-def train(recipe: Recipe[Any], fold: int = 0, **options: Any) -> Fitted:
-    recipe.load(None)
-    return fit(recipe, fold, **{"device": "cpu", "progress": Quiet(), **options})
-
-
-def weights(fitted: Fitted) -> dict[str, Tensor]:
-    return {
-        f"{name}.{key}": tensor
-        for name, network in fitted.networks.items()
-        for key, tensor in network.state_dict().items()
-    }
-
-
-def same(one: Fitted, other: Fitted) -> bool:
-    """To the last bit."""
-    left, right = weights(one), weights(other)
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
-
+from training.recipe import Config, Networks
 
 # --- learning ----------------------------------------------------------------------------------
 
@@ -150,106 +128,6 @@ def test_the_note_says_whether_it_stopped_early() -> None:
         "stopped early, best epoch 1 of 3, validation 1.0000",
         "best epoch 2 of 2, validation 1.0000",
     ]
-
-
-# --- going on ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint after each epoch, however short."""
-    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY_S", -1.0)
-
-
-@pytest.mark.usefixtures("each_epoch")
-@pytest.mark.parametrize("stop_after", [3, 5, 12, 19])
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_a_run_broken_off_and_resumed_ends_in_the_same_bits(
-    tmp_path: Path, stop_after: int, average: float
-) -> None:
-    settings = {"epochs": 5, "average": average, "dropout": 0.5}
-    whole = train(Toy(config(**settings)), checkpoint=tmp_path / "whole")
-    folder = tmp_path / "broken"
-    with pytest.raises(KeyboardInterrupt):
-        train(Toy(config(**settings)), checkpoint=folder, progress=Quiet(stop_after))
-    torch.rand(7)  # whatever else draws numbers in between
-    progress = Quiet()
-    resumed = train(Toy(config(**settings)), checkpoint=folder, progress=progress, resume=True)
-    assert same(resumed, whole)
-    assert resumed.history.losses == whole.history.losses
-    assert resumed.history.validation == whole.history.validation
-    epochs_done = (stop_after - 1) // 5
-    assert progress.starts == [("", 25 - epochs_done * 5)]
-    assert len(progress.losses) == progress.starts[0][1]
-
-
-@pytest.mark.usefixtures("each_epoch")
-def test_two_networks_are_resumed_like_one(tmp_path: Path) -> None:
-    whole = train(ToyGan(Config(epochs=4, learning_rate=0.01)))
-    with pytest.raises(KeyboardInterrupt):
-        train(
-            ToyGan(Config(epochs=4, learning_rate=0.01)),
-            checkpoint=tmp_path / "gan",
-            progress=Quiet(7),
-        )
-    gan = ToyGan(Config(epochs=4, learning_rate=0.01))
-    assert same(train(gan, checkpoint=tmp_path / "gan", resume=True), whole)
-    assert len(gan.seen) == 2 * 3  # only the last two epochs were run again
-
-
-@pytest.mark.usefixtures("each_epoch")
-def test_a_run_broken_off_while_it_saves_goes_on_from_the_checkpoint_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The history is saved last: by then the third epoch's weights are on the disk."""
-    state_dict = History.state_dict
-
-    def broken_off(history: History) -> dict[str, Any]:
-        if history.epoch == 3:
-            raise KeyboardInterrupt
-        return state_dict(history)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(History, "state_dict", broken_off)
-        with pytest.raises(KeyboardInterrupt):
-            train(Toy(config()), checkpoint=tmp_path / "run")
-    progress = Quiet()
-    resumed = train(Toy(config()), checkpoint=tmp_path / "run", progress=progress, resume=True)
-    assert progress.starts == [("", 2 * 5)]
-    assert same(resumed, train(Toy(config())))
-
-
-@pytest.mark.usefixtures("each_epoch")
-def test_a_checkpoint_half_written_is_passed_over(tmp_path: Path) -> None:
-    folder = tmp_path / "broken"
-    with pytest.raises(KeyboardInterrupt):
-        train(Toy(config()), checkpoint=folder, progress=Quiet(12))
-    assert [entry.name for entry in folder.iterdir()] == ["2"]
-    (folder / ".fresh").mkdir()
-    (folder / ".fresh" / "model.safetensors").write_bytes(b"half")
-    assert same(train(Toy(config()), checkpoint=folder, resume=True), train(Toy(config())))
-
-
-def test_resuming_a_finished_run_trains_no_more(tmp_path: Path) -> None:
-    first = train(Toy(config()), checkpoint=tmp_path / "run")
-    progress = Quiet()
-    again = train(Toy(config()), checkpoint=tmp_path / "run", progress=progress, resume=True)
-    assert same(first, again)
-    assert progress.starts == [("", 0)]
-    assert progress.losses == []
-
-
-def test_without_resume_an_old_checkpoint_is_not_used(tmp_path: Path) -> None:
-    train(Toy(config(seed=1)), checkpoint=tmp_path / "run")
-    progress = Quiet()
-    fitted = train(Toy(config(seed=2)), checkpoint=tmp_path / "run", progress=progress)
-    assert same(fitted, train(Toy(config(seed=2))))
-    assert len(progress.losses) == 20
-
-
-def test_resume_with_nothing_to_go_on_from_starts_at_the_beginning(tmp_path: Path) -> None:
-    fitted = train(Toy(config()), checkpoint=tmp_path / "none" / "yet", resume=True)
-    assert same(fitted, train(Toy(config())))
 
 
 # --- two networks ------------------------------------------------------------------------------
@@ -381,6 +259,48 @@ def test_a_large_gradient_is_cut_to_the_norm() -> None:
     recipe = Steep(config(clip_norm=0.5, epochs=1))
     train(recipe)
     assert recipe.norm == pytest.approx(0.5, rel=1e-3)
+
+
+# --- devices -----------------------------------------------------------------------------------
+
+PROCESS = """
+import json, sys
+import torch
+from pathlib import Path
+from tests.training.toys import Quiet, Toy, ToyConfig
+from training.fit import fit
+
+torch.set_num_threads(1)
+recipe, progress = Toy(ToyConfig(epochs=30, patience=2, learning_rate=0.05, batch_size=24)), Quiet()
+recipe.load(None)
+fitted = fit(recipe, 0, device="cpu", progress=progress, checkpoint=Path(sys.argv[1]) / "run")
+state = fitted.networks["classifier"].state_dict()
+rank = torch.distributed.get_rank()
+facts = [progress.starts[0][1], len(progress.losses), fitted.history.validation,
+         {key: tensor.tolist() for key, tensor in state.items() if "running" not in key}]
+(Path(sys.argv[1]) / f"{rank}.json").write_text(json.dumps(facts))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_batches_and_agree_on_weights_and_when_to_stop(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "process.py").write_text(PROCESS)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    root = str(Path(__file__).parents[2])
+    alone = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    subprocess.run(
+        [*launch, str(tmp_path / "process.py"), str(tmp_path)],
+        check=True, timeout=120, capture_output=True,
+        env={**os.environ, **alone},
+    )  # fmt: skip
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    planned, done, validation, _ = first
+    assert planned == 30 * 6
+    assert done == len(validation) * 6  # both halves of each epoch
+    assert len(validation) < 30  # it did stop early, and neither waits for the other
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

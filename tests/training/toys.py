@@ -17,6 +17,7 @@ from model_store.inputs.none import NoneInput
 from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Category, Family, Verb
 from training.errors import DataError
+from training.fit import Fitted, fit
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 
@@ -225,3 +226,26 @@ class Quiet:
 
     def say(self, words: str) -> None:
         self.words.append(words)
+
+
+def config(**settings: Any) -> ToyConfig:
+    return ToyConfig(**{"epochs": 4, "learning_rate": 0.05, "batch_size": 32, **settings})
+
+
+def train(recipe: Recipe[Any], fold: int = 0, **options: Any) -> Fitted:
+    recipe.load(None)
+    return fit(recipe, fold, **{"device": "cpu", "progress": Quiet(), **options})
+
+
+def weights(fitted: Fitted) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": tensor
+        for name, network in fitted.networks.items()
+        for key, tensor in network.state_dict().items()
+    }
+
+
+def same(one: Fitted, other: Fitted) -> bool:
+    """To the last bit."""
+    left, right = weights(one), weights(other)
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
