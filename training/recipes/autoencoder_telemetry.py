@@ -38,9 +38,10 @@ from model_store.answers.vector import VectorAnswer
 from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Category, Family, Verb
 from model_store.spec import Array
-from training import alarm, report
+from training import report
 from training.data import shuttle
-from training.quantiles import QuantileNormal
+from training.parts import alarm
+from training.parts.quantiles import QuantileNormal
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 NETWORK = "autoencoder"

@@ -35,7 +35,7 @@ from model_store.answers.vector import VectorAnswer
 from model_store.manifest import Batching, Category, Family, Verb
 from training import report
 from training.data import digits
-from training.distortion import distort
+from training.parts.distortion import distort
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 if TYPE_CHECKING:

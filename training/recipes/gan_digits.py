@@ -26,8 +26,8 @@ from model_store.manifest import Category, Family, Verb
 from training import report
 from training.data import digits
 from training.data.class_folders import Pictures
-from training.distortion import shift
-from training.judge import Judge, energy_distance, explain, flat, gaussian_samples, score
+from training.parts.distortion import shift
+from training.parts.judge import Judge, energy_distance, explain, flat, gaussian_samples, score
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 if TYPE_CHECKING:

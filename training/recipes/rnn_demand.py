@@ -40,9 +40,9 @@ from torch.nn import functional as F
 from model_store.answers.forecast import ForecastAnswer
 from model_store.inputs.series import SeriesInput
 from model_store.manifest import Batching, Category, Family, Verb
-from training import backtest
 from training.data import taylor
 from training.errors import DataError
+from training.parts import backtest
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 COVERAGE = 0.8

@@ -47,10 +47,10 @@ from model_store.manifest import Batching, Category, Family, Verb
 from model_store.spec import Array
 from training import report
 from training.data import snippets
-from training.encoder import Encoder
 from training.errors import BadConfig
+from training.parts.encoder import Encoder
+from training.parts.tokens import UNKNOWN, by_length, learn_tokenizer, pad
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
-from training.tokens import UNKNOWN, by_length, learn_tokenizer, pad
 
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 """Tokens and mask int64 ``[B, T]``, wanted probabilities ``[B, K]``, weights ``[B]``."""

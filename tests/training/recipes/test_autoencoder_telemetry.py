@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.quantiles import QuantileNormal
+from training.parts.quantiles import QuantileNormal
 from training.recipes.autoencoder_telemetry import (
     NETWORK,
     Autoencoders,

@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from training import backtest
 from training.errors import DataError
+from training.parts import backtest
 from training.recipes.rnn_demand import (
     COVERAGE,
     Corrector,

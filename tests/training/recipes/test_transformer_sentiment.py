@@ -9,15 +9,15 @@ import torch
 from tokenizers import Tokenizer
 
 from training.data.snippets import Snippets
-from training.encoder import Encoder
 from training.errors import BadConfig
+from training.parts.encoder import Encoder
+from training.parts.tokens import pad
 from training.recipes.transformer_sentiment import (
     NETWORK,
     SentimentConfig,
     TransformerSentiment,
     wanted,
 )
-from training.tokens import pad
 
 
 def config(**settings: int | float) -> SentimentConfig:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.distortion import distort, shift
+from training.parts.distortion import distort, shift
 
 
 def square() -> torch.Tensor:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from model_store.spec import Array
-from training import backtest
-from training.backtest import Backtest, Season
+from training.parts import backtest
+from training.parts.backtest import Backtest, Season
 
 SEASON = Season(day=4, week=28)
 

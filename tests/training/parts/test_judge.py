@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.data.class_folders import Pictures
-from training.judge import (
+from training.parts.judge import (
     Judge,
     energy_distance,
     gaussian_samples,
