@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from service.errors import NotReady
-from service.runner import Runner, cpu_budget
+from service.runner import CUDA, Runner, cpu_budget
 from tests.service.bundles import sensor
 
 
@@ -23,6 +24,24 @@ def test_every_output_comes_by_name(graph: Path) -> None:
     assert outputs["score"].tolist() == [7]
     assert outputs["contributions"].tolist() == [[3, 4, 0]]
     assert runner.provider == "CPUExecutionProvider"
+
+
+NO_CUDA = CUDA not in onnxruntime.get_available_providers()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(NO_CUDA, reason="ONNX Runtime has no CUDA here")
+def test_cuda_answers_as_the_cpu_does(graph: Path) -> None:
+    runner = Runner(graph, device="cuda", threads=1)
+    outputs = runner.run({"table": np.array([[3, -4, 0]], dtype=np.float32)})
+    assert outputs["score"].tolist() == [7]
+    assert runner.provider == CUDA
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="ONNX Runtime has CUDA here")
+def test_cuda_that_is_not_there_is_refused_not_replaced(graph: Path) -> None:
+    with pytest.raises(NotReady, match="CUDA"):
+        Runner(graph, device="cuda", threads=1)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x09\x12\x00"])

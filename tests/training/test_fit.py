@@ -307,3 +307,12 @@ def test_two_processes_share_the_batches_and_agree_on_weights_and_when_to_stop(
 def test_a_cuda_device_that_is_not_there_is_refused_not_replaced() -> None:
     with pytest.raises(BadConfig, match="--device cuda: "):
         train(Toy(config()), device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_a_cuda_device_learns_what_the_cpu_learns() -> None:
+    there, here = (train(Toy(config()), device=device) for device in ("cuda", "cpu"))
+    assert there.history.validation[-1] == pytest.approx(here.history.validation[-1], rel=0.05)
+    devices = {p.device.type for network in there.networks.values() for p in network.parameters()}
+    assert devices == {"cpu"}
