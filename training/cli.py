@@ -83,6 +83,7 @@ def _flags(name: str, kind: "type[Recipe[Any]]") -> argparse.ArgumentParser:
         "--name", default=name, help="publish under this name (default: %(default)s)"
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="your own data instead")
+    parser.add_argument("--description", default="", metavar="WORDS", help="what this model does")
     parser.add_argument("--profile", choices=sorted(kind.profiles), default="quick")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
@@ -151,6 +152,7 @@ def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int
         data=flags.data,
         device=flags.device,
         resume=flags.resume,
+        description=flags.description,
     )
     recipe = kind(_config(kind, flags))
     with Board(Console()) as board:

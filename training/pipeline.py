@@ -37,6 +37,8 @@ class Order:
     data: Path | None = None
     device: str = "auto"
     resume: bool = False
+    description: str = ""
+    """In place of the recipe's: with the user's own data it is another model."""
 
 
 def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | None:
@@ -91,7 +93,7 @@ def _draft(
         family=recipe.family,
         category=recipe.category,
         task=recipe.task,
-        description=recipe.description,
+        description=order.description or recipe.description,
         license=recipe.license,
         graphs=graphs,
         verbs=package.verbs,

@@ -62,8 +62,11 @@ def test_train_takes_the_users_own_data(modelhub: Callable[..., Result], tmp_pat
     rows = [f"{place % 7 - 3},{place % 5 - 2},x" for place in range(240)]
     (tmp_path / "mine.csv").write_text("\n".join(["a,b,bad", *rows]))
     words = ["--store", str(tmp_path / "models"), "--data", str(tmp_path / "mine.csv")]
+    words += ["--description", "Finds bad parts."]
     assert modelhub("train", "toy_faults", "--epochs", "1", *words)[0] == 0
-    origin = Store(tmp_path / "models").open("toy_faults").manifest.provenance
+    manifest = Store(tmp_path / "models").open("toy_faults").manifest
+    assert manifest.description == "Finds bad parts."
+    origin = manifest.provenance
     assert (origin.data, origin.data_license) == (str(tmp_path / "mine.csv"), "not stated")
 
 
