@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,7 @@ def test_make_targets_the_readme_names_exist() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tour is told with curl")
 def test_every_readme_command_shows_what_the_readme_says(starter: Server, tmp_path: Path) -> None:
     bin_folder = Path(sys.executable).parent
     environment = {
