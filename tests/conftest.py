@@ -77,7 +77,9 @@ def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="train the full profiles too (an hour)")
+    parser.addoption(
+        "--full", action="store_true", help="train the full profiles too (half an hour)"
+    )
 
 
 @pytest.fixture(scope="session")
