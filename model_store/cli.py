@@ -15,7 +15,10 @@ from typing import Any
 
 from model_store.bundle import Bundle
 from model_store.errors import ItemError, NotFound, StoreError
+from model_store.manifest import Batching, Manifest
 from model_store.store import Store
+
+UNPUBLISHED = "not published by modelhub: no digests to check"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -161,6 +164,26 @@ def _show(arguments: argparse.Namespace) -> int:
     for does, verb in manifest.verbs.items():
         graph = manifest.graphs[verb.graph]
         print(f"{does:<12}{verb.input.kind} → {verb.answer.kind}  ({graph.file})")
+    for graph in manifest.graphs.values():
+        where = f"  ({graph.file})" if len(manifest.graphs) > 1 else ""
+        print(f"batches     {_batches(graph.batching)}{where}")
+    _print_worth(manifest)
+    for sentence in manifest.inferred:
+        print(f"inferred    {sentence}")
+    for file, entry in manifest.files.items():
+        digest = f"sha256 {entry.sha256[:12]}…" if entry.sha256 else "no digest"
+        print(f"file        {file}  {entry.size_bytes:,} bytes  {digest}")
+    return 0
+
+
+def _batches(batching: Batching) -> str:
+    if not batching.rows:
+        return f"no: {batching.reason}" if batching.reason else "no"
+    return f"up to {batching.max_rows} rows in one run"
+
+
+def _print_worth(manifest: Manifest) -> None:
+    """How good it is, and where it comes from."""
     for metric, value in manifest.metrics.items():
         beside = [f"{k} {v[metric]:.4g}" for k, v in manifest.baselines.items() if metric in v]
         print(
@@ -170,11 +193,11 @@ def _show(arguments: argparse.Namespace) -> int:
     for name, parity in manifest.parity.items():
         print(f"parity      {name}: {parity.max_difference:.1e} at rows {list(parity.rows)}")
     origin = manifest.provenance
+    if origin is None:
+        print("made by     unknown")
+        return
     print(f"made by     {origin.recipe} --profile {origin.profile} --seed {origin.seed}")
     print(f"data        {origin.data} ({origin.data_license})")
-    for file, entry in manifest.files.items():
-        print(f"file        {file}  {entry.size_bytes:,} bytes  sha256 {entry.sha256[:12]}…")
-    return 0
 
 
 def _example(arguments: argparse.Namespace) -> int:
@@ -183,11 +206,12 @@ def _example(arguments: argparse.Namespace) -> int:
     if name not in manifest.verbs:
         raise NotFound(f"{manifest.name} cannot {name}; it can {', '.join(manifest.verbs)}")
     verb = manifest.verbs[name]
+    item = verb.sample()
     if not arguments.raw:
-        print(json.dumps({"inputs": [verb.example]}))
+        print(json.dumps({"inputs": [item]}))
         return 0
     try:
-        body, _ = verb.input.body(verb.example)
+        body, _ = verb.input.body(item)
     except ItemError as error:
         raise NotFound(str(error)) from None
     sys.stdout.buffer.write(body)
@@ -205,15 +229,17 @@ def _verify(arguments: argparse.Namespace) -> int:
     results = []
     for name, number in wanted:
         try:
-            Bundle.open(store.root / name / str(number)).verify()
-            results.append({"ref": f"{name}@{number}", "ok": True, "reason": ""})
+            bundle = Bundle.open(store.root / name / str(number))
+            bundle.verify()
+            reason = UNPUBLISHED if bundle.manifest.inferred else ""
+            results.append({"ref": f"{name}@{number}", "ok": True, "reason": reason})
         except StoreError as error:
             results.append({"ref": f"{name}@{number}", "ok": False, "reason": str(error)})
     if arguments.json:
         print(json.dumps(results, indent=1))
     else:
         for result in results:
-            print(f"{result['ref']}: {'ok' if result['ok'] else result['reason']}")
+            print(f"{result['ref']}: {result['reason'] or 'ok'}")
     return 0 if all(result["ok"] for result in results) else 1
 
 

@@ -2,6 +2,7 @@
 
 Its heart is the verb table: verb → graph, input kind, answer kind. ``Draft`` is what a training run
 knows; ``Manifest`` is a draft that has been published and so has a version and the files' hashes.
+A plain graph's manifest was never written: ``model_store.plain`` infers it, and it says so.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ from pydantic import Field, FiniteFloat, JsonValue, ValidationError, model_valid
 from model_store.answers import AnswerSpec
 from model_store.errors import BadManifest, ItemMismatch
 from model_store.inputs import InputSpec
-from model_store.spec import Spec, read_parameters, show_names
+from model_store.inputs.tensor import TensorInput
+from model_store.spec import Spec, TensorSpec, read_parameters, show_names
 
 Family = Literal["cnn", "rnn", "transformer", "gan", "autoencoder", "classical", "other"]
 Category = Literal["vision", "text", "audio", "series", "tabular", "control", "other"]
@@ -24,21 +26,26 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 MAIN_GRAPH = "model"
 
 
-class Tensor(Spec):
-    """A graph's input or output. A string in the shape names a dynamic axis; axis 0 is the row."""
+class Tensor(TensorSpec):
+    """A graph's input or output. Where the graph batches, axis 0 is the row; where it does not, the
+    shape may be empty (a scalar) or the single axis :data:`ANY_SHAPE`.
+    """
 
-    name: str
-    dtype: Literal[
-        "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"
-    ]
-    shape: tuple[int | str, ...] = Field(min_length=1)
+
+ANY_SHAPE = "..."
+"""Stands for all the axes of an output whose rank the graph does not declare."""
 
 
 class Batching(Spec):
     """Whether rows may share a run. ``pad`` maps a dynamic axis to the lengths it is padded to;
     only for graphs that take a mask, which is padded with zeros like everything else.
+
+    Without ``rows`` the graph has no row axis: every request runs alone, as it came, and ``reason``
+    says why.
     """
 
+    rows: bool = True
+    reason: str = ""
     max_rows: int = Field(default=64, ge=1)
     pad: dict[str, tuple[int, ...]] = Field(default={})
 
@@ -51,16 +58,36 @@ class Graph(Spec):
     outputs: tuple[Tensor, ...] = Field(min_length=1)
     batching: Batching = Batching()
 
+    @model_validator(mode="after")
+    def _rows_have_an_axis(self) -> Self:
+        for tensor in (*self.inputs, *self.outputs):
+            if self.batching.rows and not tensor.shape:
+                raise ValueError(f"tensor {tensor.name} is a scalar, so rows cannot share a run")
+        return self
+
 
 class Verb(Spec):
     """What a caller can ask for: the graph that does it, what goes in and what comes out.
-    ``example`` is an item that works; docs show it and warm-up runs it.
+    ``example`` is an item that works; docs show it and warm-up runs it. None where it would be too
+    large to show: :meth:`sample` makes one.
     """
 
     graph: str = MAIN_GRAPH
     input: InputSpec
     answer: AnswerSpec
-    example: JsonValue
+    example: JsonValue = None
+
+    @model_validator(mode="after")
+    def _example_is_there(self) -> Self:
+        if self.example is None and not isinstance(self.input, TensorInput):
+            raise ValueError(f"an input of kind {self.input.kind} needs an example")
+        return self
+
+    def sample(self) -> JsonValue:
+        """The example, made now where none is kept."""
+        if self.example is None and isinstance(self.input, TensorInput):
+            return self.input.zeros()
+        return self.example
 
     def read_parameters(self, raw: Mapping[str, object]) -> tuple[Any, Any]:
         """A request's parameters, split into the input's and the answer's own class and checked.
@@ -106,9 +133,11 @@ class Provenance(Spec):
 
 
 class FileEntry(Spec):
-    """A file of the bundle, as it was when published."""
+    """A file of the bundle, as it was when published. Of a file that never was, nobody recorded a
+    digest, so there is nothing to compare with.
+    """
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     size_bytes: int = Field(ge=0)
 
 
@@ -126,7 +155,7 @@ class Draft(Spec):
     baselines: dict[str, dict[str, FiniteFloat]] = Field(default={})
     evaluation: str
     parity: dict[str, Parity]
-    provenance: Provenance
+    provenance: Provenance | None = Field(default=None, description="None: nothing is known")
 
     @model_validator(mode="after")
     def _verbs_point_at_graphs(self) -> Self:
@@ -137,13 +166,16 @@ class Draft(Spec):
 
 
 class Manifest(Draft):
-    """A published bundle's manifest."""
+    """A bundle's manifest. ``inferred`` says in sentences what was inferred and from what; of a
+    published bundle, nothing was.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
     version: int = Field(ge=1)
     created: int = Field(description="Unix seconds")
     files: dict[str, FileEntry]
+    inferred: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _files_stay_inside(self) -> Self:
@@ -151,6 +183,8 @@ class Manifest(Draft):
             path = PurePosixPath(file)
             if path.is_absolute() or ".." in path.parts or "\\" in file:
                 raise ValueError(f"file {file!r} lies outside the bundle")
+            if self.files[file].sha256 is None and not self.inferred:
+                raise ValueError(f"file {file!r} has no sha256")
         for name, graph in self.graphs.items():
             if graph.file not in self.files:
                 raise ValueError(f"graph {name} names {graph.file!r}, which is not among the files")
@@ -186,11 +220,15 @@ class Manifest(Draft):
         if text != _sealed(body):
             raise BadManifest("manifest.json was changed after it was published (digest differs)")
         try:
-            return cls.model_validate(body)
+            manifest = cls.model_validate(body)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ".".join(str(part) for part in first["loc"])
             raise BadManifest(f"manifest.json: {path}: {first['msg']}") from None
+        if manifest.inferred:
+            # Such a manifest is never written; a written one that says so would escape its digests.
+            raise BadManifest("manifest.json: inferred: expected nothing in a published bundle")
+        return manifest
 
 
 def _sealed(body: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,15 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 Array: TypeAlias = npt.NDArray[Any]
 Tensors: TypeAlias = dict[str, Array]
-"""Tensor name → array whose first axis is the row."""
+"""Tensor name → array whose first axis is the row, where the graph has rows."""
+
+DType: TypeAlias = Literal[
+    "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
+    "float16", "bfloat16", "float32", "float64", "string",
+]  # fmt: skip
+"""Element types. As arrays, strings are objects; bfloat16, which numpy lacks, is its bits in
+uint16.
+"""
 
 
 class Spec(BaseModel):
@@ -29,20 +37,31 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TensorSpec(Spec):
+    """A tensor's name, element type and shape. A string in the shape names a dynamic axis."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int | str, ...]
+
+
 class Parameters(Spec):
     """What a caller may set beside the items. Kinds without parameters use this empty one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One item as a graph takes it: tensors of one or more rows, and what its answer needs back."""
+    """One item as a graph takes it: tensors of one or more rows, and what its answer needs back.
+    Without a ``row_axis`` the tensors are a run of their own and count as one row.
+    """
 
     tensors: Tensors
     context: Mapping[str, Any] = field(default_factory=dict)
+    row_axis: bool = True
 
     @property
     def rows(self) -> int:
-        return len(next(iter(self.tensors.values())))
+        return len(next(iter(self.tensors.values()))) if self.row_axis else 1
 
 
 Encoder: TypeAlias = Callable[[object, Any], Encoded]

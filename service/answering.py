@@ -83,17 +83,17 @@ class Answering:
     ) -> tuple[list[Tensors], float, float]:
         """Send rows of each shape as one entry; give each item its own rows back."""
         lane = model.lanes[verb.graph]
-        padded = [lane.pad(item) for item in encoded]
+        padded, lengths = zip(*(lane.pad(item.tensors) for item in encoded), strict=True)
         model.meter.padded(_cells(item.tensors for item in encoded), _cells(padded))
-        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        groups: dict[object, list[int]] = {}
         for place, tensors in enumerate(padded):
             shape = tuple(array.shape[1:] for array in tensors.values())
-            groups.setdefault(shape, []).append(place)
+            groups.setdefault(shape if lane.has_rows else place, []).append(place)
         waiting = []
         try:
             for places in groups.values():
                 joined = _stack([padded[place] for place in places])
-                waiting.append(lane.submit(joined, ask.deadline, ask.priority))
+                waiting.append(lane.ask(joined, ask.deadline, ask.priority))
             owners = [
                 [p for p in places for _ in range(encoded[p].rows)] for places in groups.values()
             ]
@@ -106,7 +106,10 @@ class Answering:
             offset = 0
             for place in places:
                 end = offset + encoded[place].rows
-                rows[place] = {key: array[offset:end] for key, array in result.tensors.items()}
+                own = result.tensors
+                if len(places) > 1:
+                    own = {key: array[offset:end] for key, array in own.items()}
+                rows[place] = lane.crop(own, lengths[place])
                 offset = end
         return rows, max(d.queue_s for d in delivered), max(d.compute_s for d in delivered)
 

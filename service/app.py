@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -16,9 +17,11 @@ from starlette.exceptions import HTTPException
 
 from model_store import errors as store
 from service import errors as service
-from service.edge import Edge
+from service.edge import Edge, Gate
 from service.hub import ModelHub
 from service.protocols import native, ops
+from service.protocols.open_inference import routes as open_inference
+from service.protocols.open_inference.infer import Codecs
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -40,9 +43,14 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     store.ItemTooLarge: (413, "Over the limit"),
     service.UnreadableMedia: (415, "Unreadable media type"),
     store.ItemMismatch: (422, "Not this model's input"),
+    service.Unsupported: (501, "Not supported"),
     service.NotReady: (503, "Not ready"),
+    store.BadManifest: (503, "The model cannot be served"),
+    store.CorruptBundle: (503, "The model cannot be served"),
     service.Overloaded: (503, "Overloaded"),
     service.DeadlinePassed: (504, "The deadline passed"),
+    service.NoRoom: (507, "No room in memory"),
+    service.OutOfMemory: (507, "No room in memory"),
     service.ModelFault: (500, "The model failed"),
     store.StoreError: (500, "The store failed"),
 }
@@ -72,19 +80,16 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.hub = hub
+    app.state.codecs = Codecs(min(settings.max_items, settings.max_queue_rows))
+    app.state.gate = Gate(settings, telemetry, ops.OPEN)
     app.include_router(native.router(hub))
+    app.include_router(open_inference.router(hub, app.state.codecs, app.version))
     app.include_router(ops.router(hub, telemetry))
     for kind in (service.ServiceError, store.StoreError, store.ItemError, HTTPException,
                  RequestValidationError):  # fmt: skip
         app.add_exception_handler(kind, _handle)
     app.openapi = lambda: _openapi(app, hub)  # type: ignore[method-assign]
-    app.add_middleware(
-        Edge,
-        settings=settings,
-        telemetry=telemetry,
-        open_paths=ops.OPEN,
-        encode_error=encode_error,
-    )
+    app.add_middleware(Edge, gate=app.state.gate, encode_error=encode_error)
     return app
 
 
@@ -94,25 +99,44 @@ def _log_failure(task: "asyncio.Task[None]") -> None:
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    response = encode_error(error)
+    response = encode_error(error, request.url.path)
     if response.status_code == 500:
         fields = {"request_id": request.scope["modelhub"]["request_id"]}
         log.error("request failed", exc_info=error, extra={"fields": fields})
     return response
 
 
-def encode_error(error: Exception) -> Response:
-    """Any exception as a response. What is not ours to show stays in the log."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An exception as a client may see it; each protocol has its own shape for it."""
+
+    status: int
+    title: str
+    detail: str
+    index: int | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def encode_error(error: Exception, path: str) -> Response:
+    """Any exception as a response in the protocol that ``path`` speaks."""
+    problem = describe(error)
+    if path == open_inference.PREFIX or path.startswith(f"{open_inference.PREFIX}/"):
+        return open_inference.encode_error(problem.status, problem.detail, problem.headers)
+    return native.encode_error(
+        problem.status, problem.title, problem.detail, index=problem.index, headers=problem.headers
+    )
+
+
+def describe(error: Exception) -> Problem:
+    """What the table says of it. What is not ours to show stays in the log."""
     if isinstance(error, HTTPException):
         detail = f"{error.detail}; /docs lists what there is"
-        return native.encode_error(
-            error.status_code, str(error.detail), detail, headers=error.headers
-        )
+        return Problem(error.status_code, str(error.detail), detail, headers=error.headers)
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:])
         detail = f"{place}: {first['msg']}; got {str(first.get('input'))[:60]!r}"
-        return native.encode_error(422, "Not a valid query", detail)
+        return Problem(422, "Not a valid query", detail)
     status, title = _row(error)
     index = getattr(error, "index", None)
     detail = str(error)
@@ -123,7 +147,7 @@ def encode_error(error: Exception) -> Response:
     if index is not None:
         detail = f"inputs[{index}]: {detail}"
     headers = {503: {"Retry-After": RETRY_AFTER_S}, 401: {"WWW-Authenticate": "Bearer"}}.get(status)
-    return native.encode_error(status, title, detail, index=index, headers=headers)
+    return Problem(status, title, detail, index, headers)
 
 
 def _row(error: Exception) -> tuple[int, str]:

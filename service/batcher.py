@@ -1,13 +1,18 @@
-"""Bounded queue → batches → futures. Knows no ONNX and no HTTP.
+"""Bounded queue → batches → callbacks. Knows no ONNX and no HTTP.
 
-One thread per batcher takes what is waiting, runs it and delivers. The rules it keeps:
+Whoever is free takes what is waiting, runs it and delivers. The rules kept here:
 
-- An idle thread starts at once; while it runs the queue grows, and that is the next batch.
+- An idle worker starts at once; while it runs the queue grows, and that is the next batch.
 - A batch is counted in rows and holds rows of one shape. A larger entry is split and re-joined.
 - The queue is bounded in rows; a full one refuses at the door.
 - Whoever is gone or late is dropped before it costs compute.
-- If a batch fails it is halved until the culprit stands alone; only the culprit fails.
+- If a batch fails it is halved until the culprit stands alone; only the culprit fails. A batch that
+  is too large for the memory makes all later ones smaller.
 - Every entry is answered exactly once, and nothing that happens in the loop ends the loop.
+
+Runs of a graph that takes microseconds happen on the event loop itself (``workers=0``): what came
+in one round of polling is one batch, and no thread is woken for it. All others have threads of
+their own, which take turns with the other lanes of the device.
 """
 
 import asyncio
@@ -17,84 +22,140 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
-
-import numpy as np
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
 
 from model_store.spec import Tensors
-from service.errors import DeadlinePassed, ModelFault, NotReady, Overloaded, ServiceError
+from service.errors import (
+    DeadlinePassed,
+    ModelFault,
+    NotReady,
+    OutOfMemory,
+    Overloaded,
+    ServiceError,
+)
 from service.schema import BatchReport, Delivered, Priority
+from service.slices import Slice, checked, concatenate, count, halves, join
+from service.turns import Share, Turns
 
 log = logging.getLogger(__name__)
 
+INLINE_LIMIT_S = 0.01
+MAX_LONG_RUNS = 3
+"""So many runs in a row that hold the event loop longer than the limit show that the graph was
+misjudged, not that the machine was busy: a thread does it from then on.
+"""
+
 Shape: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
+Done: TypeAlias = Callable[[Delivered | Exception], None]
 
 
-@dataclass(slots=True, eq=False)
 class Entry:
     """Rows of one shape that one request waits for."""
 
-    tensors: Tensors
-    rows: int
-    deadline: float
-    future: "asyncio.Future[Delivered]"
-    arrived: float
-    taken: int = 0
-    """Rows already put into a batch."""
-    parts: list[Tensors] = field(default_factory=list)
-    queue_s: float = -1.0
-    compute_s: float = 0.0
-    settled: bool = False
-    """Answered, failed or given up; only ever set, under the lock."""
+    __slots__ = (
+        "arrived", "compute_s", "deadline", "done", "parts", "queue_s", "rows", "settled", "taken",
+        "tensors",
+    )  # fmt: skip
 
-    def __lt__(self, other: "Entry") -> bool:
-        return self.arrived < other.arrived
+    def __init__(self, tensors: Tensors, rows: int, deadline: float, done: Done) -> None:
+        self.tensors, self.rows, self.deadline, self.done = tensors, rows, deadline, done
+        self.arrived = time.monotonic()
+        self.taken = 0
+        """Rows already put into a batch."""
+        self.parts: list[tuple[int, Tensors]] | None = None
+        """Outputs so far of an entry that was split: first row and tensors."""
+        self.queue_s, self.compute_s = -1.0, 0.0
+        self.settled = False
+        """Answered, failed or given up; only ever set, under the lock."""
 
 
-Slice: TypeAlias = tuple[Entry, int, int]
-"""Rows ``start`` to ``stop`` of an entry."""
+Place: TypeAlias = tuple[float, int, Entry]
 Outcome: TypeAlias = tuple[Entry, Delivered | Exception]
 
 
+class Way(NamedTuple):
+    """One way to run a batch, and the threads of the device it keeps busy."""
+
+    run: Callable[[Tensors], Tensors]
+    threads: int = 1
+
+
+class Round:
+    """What one turn of a worker did; handed to the event loop as a whole."""
+
+    __slots__ = ("batch", "outcomes", "reports")
+
+    def __init__(self) -> None:
+        self.batch: list[Slice[Entry]] = []
+        self.outcomes: list[Outcome] = []
+        self.reports: list[BatchReport] = []
+
+
 class Batcher:
-    """A queue and the thread that empties it through ``run``."""
+    """A queue, and the workers that empty it.
+
+    ``alone`` runs a batch that has the lane for itself, ``shared`` one of several at the same time.
+    With ``batches`` False every entry is run whole, as it came.
+    """
 
     def __init__(
         self,
-        run: Callable[[Tensors], Tensors],
+        alone: Way,
         *,
         name: str,
         loop: asyncio.AbstractEventLoop,
         max_rows: int,
         max_queue_rows: int,
+        shared: Way | None = None,
+        workers: int = 1,
+        turns: Turns | None = None,
+        batches: bool = True,
         delay_s: float = 0.0,
         tell: Callable[[BatchReport], None] = lambda _: None,
     ) -> None:
-        self._run, self._loop, self._tell = run, loop, tell
-        self._max_rows, self._max_queue_rows, self._delay_s = max_rows, max_queue_rows, delay_s
-        self._queues: dict[Shape, list[tuple[float, int, Entry]]] = {}
+        self._alone, self._shared, self.loop, self._tell = alone, shared or alone, loop, tell
+        self.max_rows, self._max_queue_rows, self._delay_s = max_rows, max_queue_rows, delay_s
+        self._name, self._batches = name, batches
+        self._turns, self._share = turns or Turns(alone.threads), Share()
+        self._queues: dict[Shape, list[Place]] = {}
         self._numbers = itertools.count()
-        self._work = threading.Condition()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
         self._closing = False
+        self._flush_planned = False
+        self._long_runs = 0
+        self._running: dict[int, float] = {}
+        """Who is in the middle of a run, and since when (monotonic seconds)."""
         self.queued_rows = 0
-        self.running_since: float | None = None
-        self._thread = threading.Thread(target=self._live, name=f"lane {name}", daemon=True)
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+        self._start(workers)
+
+    def _start(self, workers: int) -> None:
+        for number in range(workers):
+            name = f"lane {self._name} {number}"
+            self._threads.append(threading.Thread(target=self._live, name=name, daemon=True))
+            self._threads[-1].start()
 
     # --- the event loop's side -----------------------------------------------------------------
 
     def submit(
-        self, tensors: Tensors, deadline: float, priority: Priority = Priority.NORMAL
-    ) -> "asyncio.Future[Delivered]":
-        """Queue rows of one shape. Cancel the future to give up. Raises Overloaded, NotReady."""
-        rows = len(next(iter(tensors.values())))
+        self, tensors: Tensors, deadline: float, done: Done, priority: Priority = Priority.NORMAL
+    ) -> Entry:
+        """Queue rows of one shape; ``done`` is called once, on the event loop, unless the entry is
+        cancelled. Raises Overloaded, NotReady.
+        """
+        rows = count(tensors) if self._batches else 1
         if not rows:
             raise ValueError("expected at least one row; got none")
-        future: asyncio.Future[Delivered] = self._loop.create_future()
-        entry = Entry(tensors, rows, deadline, future, time.monotonic())
-        shape = tuple((name, array.shape[1:]) for name, array in sorted(tensors.items()))
-        with self._work:
+        entry = Entry(tensors, rows, deadline, done)
+        axis = 1 if self._batches else 0
+        if len(tensors) == 1:
+            ((name, array),) = tensors.items()
+            shape: Shape = ((name, array.shape[axis:]),)
+        else:
+            shape = tuple([(name, tensors[name].shape[axis:]) for name in sorted(tensors)])
+        with self._lock:
             if self._closing:
                 raise NotReady("the model is being unloaded")
             if self.queued_rows + rows > self._max_queue_rows:
@@ -104,26 +165,57 @@ class Batcher:
                 )
             self.queued_rows += rows
             place = (entry.arrived - priority.value, next(self._numbers), entry)
-            heapq.heappush(self._queues.setdefault(shape, []), place)
-            self._work.notify()
-        future.add_done_callback(lambda _: self._forget(entry))
-        return future
+            queue = self._queues.get(shape)
+            if queue is None:
+                self._queues[shape] = [place]
+            else:
+                heapq.heappush(queue, place)
+            if self._threads:
+                self._work.notify()
+            elif not self._flush_planned:
+                self._flush_planned = True
+                self.loop.call_soon(self._flush)
+        return entry
+
+    def cancel(self, entry: Entry) -> None:
+        """Give up: rows still waiting are never run, and ``done`` is not called."""
+        with self._lock:
+            self._settle(entry)
 
     def close(self, *, timeout_s: float) -> None:
-        """Refuse new rows, finish those waiting, end the thread. Blocks up to ``timeout_s``."""
-        with self._work:
+        """Refuse new rows, finish those waiting, end the threads. Blocks up to ``timeout_s``.
+
+        Not on the event loop, which may be what finishes them.
+        """
+        with self._lock:
             self._closing = True
-            self._work.notify()
-        self._thread.join(timeout_s)
+            self._work.notify_all()
+        end = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        while not self.idle and not self._threads and time.monotonic() < end:
+            time.sleep(0.001)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing runs."""
+        return not self._queues and not self._running
+
+    @property
+    def threaded(self) -> bool:
+        """It runs in threads of its own and not on the event loop."""
+        return bool(self._threads)
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        """Its threads are there; one that needs none always is."""
+        return all(thread.is_alive() for thread in self._threads)
 
-    def _forget(self, entry: Entry) -> None:
-        """Runs when a future is done; matters when it was cancelled with rows still waiting."""
-        with self._work:
-            self._settle(entry)
+    @property
+    def running_s(self) -> float:
+        """How long the oldest run in hand has taken so far; 0 when none is."""
+        since = min(list(self._running.values()), default=0.0)
+        return time.monotonic() - since if since else 0.0
 
     def _settle(self, entry: Entry) -> bool:
         """Mark as answered and give back its place in the queue. True the first time."""
@@ -134,41 +226,78 @@ class Batcher:
         entry.taken = entry.rows
         return True
 
-    # --- the thread's side ---------------------------------------------------------------------
+    def _flush(self) -> None:
+        """One batch on the event loop; what is left waits for the next round of polling."""
+        self._flush_planned = False
+        work = self._work_once(self._alone)
+        if not any(report.compute_s > INLINE_LIMIT_S for report in work.reports):
+            self._long_runs = 0
+        else:
+            self._long_runs += 1
+        if self._long_runs >= MAX_LONG_RUNS:
+            log.warning("%s holds the event loop too long: it gets a thread", self._name)
+            self._start(1)
+        elif self._queues:
+            self._flush_planned = True
+            self.loop.call_soon(self._flush)
+        self._hand_out(work)
+
+    # --- the workers' side ---------------------------------------------------------------------
 
     def _live(self) -> None:
         while True:
-            batch: list[Slice] = []
-            outcomes: list[Outcome] = []
             try:
-                if not self._collect(batch, outcomes):
+                if not self._await_work():
                     return
-                self._serve(batch, outcomes)
-            except Exception as error:
-                log.exception("batch of %d entries failed in the loop itself", len(batch))
-                fault = ModelFault(f"the batch could not be served ({type(error).__name__})")
-                outcomes.extend((entry, fault) for entry, _, _ in batch)
-            finally:
-                self.running_since = None
-            self._deliver(outcomes)
+                way = self._alone if self._has_lane_alone() else self._shared
+                with self._turns.take(self._share, way.threads):
+                    # Taken only now: while others had their turn, the batch grew.
+                    work = self._work_once(way)
+                if work.outcomes or work.reports:
+                    self.loop.call_soon_threadsafe(self._hand_out, work)
+            except Exception:
+                if self.loop.is_closed():
+                    return  # nobody is left to answer
+                log.exception("%s: a worker stumbled and goes on", self._name)
 
-    def _collect(self, batch: list[Slice], outcomes: list[Outcome]) -> bool:
-        """Wait for work and take up to ``max_rows`` of one shape. False when closed and empty."""
-        with self._work:
+    def _await_work(self) -> bool:
+        """Wait until rows are due or late. False when closed and empty."""
+        with self._lock:
             while True:
-                self._drop_dead(outcomes)
-                waits_s = {
-                    shape: self._company_wait_s(queue) for shape, queue in self._queues.items()
-                }
-                due = [self._queues[shape] for shape, wait_s in waits_s.items() if wait_s <= 0]
-                if due:
-                    self._take(min(due, key=lambda queue: queue[0]), batch)
+                waits_s = [self._wait_s(queue) for queue in self._queues.values()]
+                if waits_s and min(waits_s) <= 0:
                     return True
-                if outcomes:
-                    return True  # only late ones: tell them now
-                if self._closing:
+                if self._closing and not self._queues:
                     return False
-                self._work.wait(min(waits_s.values(), default=None))
+                self._work.wait(min(waits_s, default=None))
+
+    def _has_lane_alone(self) -> bool:
+        return not self._running and self.queued_rows <= self.max_rows
+
+    def _work_once(self, way: Way) -> Round:
+        work, me = Round(), threading.get_ident()
+        try:
+            self._collect(work)
+            self._running[me] = time.monotonic()
+            self._serve(way, work.batch, work)
+        except Exception as error:
+            log.exception("batch of %d entries failed in the loop itself", len(work.batch))
+            fault = ModelFault(f"the batch could not be served ({type(error).__name__})")
+            work.outcomes.extend((entry, fault) for entry, _, _ in work.batch)
+        finally:
+            self._running.pop(me, None)
+        return work
+
+    def _collect(self, work: Round) -> None:
+        """Take up to ``max_rows`` of the shape that has waited longest; settle the late."""
+        with self._lock:
+            self._drop_dead(work.outcomes)
+            due = [queue for queue in self._queues.values() if self._wait_s(queue) <= 0]
+            if due:
+                self._take(min(due, key=lambda queue: queue[0]), work.batch)
+                self._drop_dead(work.outcomes)
+            if self._queues and self._threads:
+                self._work.notify()
 
     def _drop_dead(self, outcomes: list[Outcome]) -> None:
         """Take the settled and the late off the heads of the queues."""
@@ -181,16 +310,18 @@ class Batcher:
             if not queue:
                 del self._queues[shape]
 
-    def _company_wait_s(self, queue: list[tuple[float, int, Entry]]) -> float:
+    def _wait_s(self, queue: list[Place]) -> float:
         """How long the head still waits for company; 0 unless a delay was asked for."""
-        if not self._delay_s or self._closing:
+        if not self._delay_s or self._closing or not queue:
             return 0.0
-        if sum(entry.rows - entry.taken for _, _, entry in queue) >= self._max_rows:
+        if queue[0][2].settled or sum(e.rows - e.taken for _, _, e in queue) >= self.max_rows:
             return 0.0
-        return min(entry.arrived for _, _, entry in queue) + self._delay_s - time.monotonic()
+        now = time.monotonic()
+        company_s = min(entry.arrived for _, _, entry in queue) + self._delay_s - now
+        return min(company_s, queue[0][2].deadline - now)
 
-    def _take(self, queue: list[tuple[float, int, Entry]], batch: list[Slice]) -> None:
-        room, now = self._max_rows, time.monotonic()
+    def _take(self, queue: list[Place], batch: list[Slice[Entry]]) -> None:
+        room, now = self.max_rows if self._batches else 1, time.monotonic()
         while queue and room:
             entry = queue[0][2]
             if entry.settled or entry.deadline <= now:
@@ -209,112 +340,76 @@ class Batcher:
             if stop == entry.rows:
                 heapq.heappop(queue)
 
-    def _serve(self, batch: Sequence[Slice], outcomes: list[Outcome]) -> None:
+    def _serve(self, way: Way, batch: Sequence[Slice[Entry]], work: Round) -> None:
         """Run a batch; on failure halve it until single rows are left, and fail those alone."""
         batch = [piece for piece in batch if not piece[0].settled]
         if not batch:
             return
         rows = sum(stop - start for _, start, stop in batch)
-        started = self.running_since = time.monotonic()
+        started = time.monotonic()
         try:
-            outputs = _checked(self._run(_join(batch)), rows)
+            outputs = way.run(join(batch) if self._batches else batch[0][0].tensors)
+            if self._batches:
+                checked(outputs, rows)
         except Exception as error:  # noqa: BLE001 - whatever a graph raises is the batch's matter
-            self._report(BatchReport(rows, time.monotonic() - started, failed=True))
+            work.reports.append(BatchReport(rows, time.monotonic() - started, failed=True))
             if rows == 1:
-                self._fail(batch[0], error, outcomes)
+                self._fail(batch[0], error, work)
                 return
-            for half in _halves(batch, rows):
-                self._serve(half, outcomes)
+            if isinstance(error, OutOfMemory):
+                self.max_rows = max(1, min(self.max_rows, rows // 2))
+                log.warning("%s: %d rows do not fit the memory; %d at most from now on",
+                            self._name, rows, self.max_rows)  # fmt: skip
+            for half in halves(batch, rows):
+                self._serve(way, half, work)
             return
         spent = time.monotonic() - started
         waits = [entry.queue_s for entry, start, _ in batch if start == 0]
-        self._report(BatchReport(rows, spent, waits))
-        self._share(batch, outputs, spent, outcomes)
+        work.reports.append(BatchReport(rows, spent, waits))
+        self._give(batch, outputs, spent, work.outcomes)
 
-    def _report(self, report: BatchReport) -> None:
-        try:
-            self._tell(report)
-        except Exception:
-            log.exception("a batch could not be counted")  # its answers are worth more
-
-    def _fail(self, piece: Slice, error: Exception, outcomes: list[Outcome]) -> None:
+    def _fail(self, piece: Slice[Entry], error: Exception, work: Round) -> None:
         entry, row, _ = piece
-        log.error("row failed alone: %s", error, exc_info=error)
+        log.error("%s: row failed alone: %s", self._name, error, exc_info=error)
         if not isinstance(error, ServiceError):
             error = ModelFault("the model failed on this input", row=row)
-        with self._work:
+        with self._lock:
             if self._settle(entry):
-                outcomes.append((entry, error))
+                work.outcomes.append((entry, error))
 
-    def _share(
-        self, batch: Sequence[Slice], outputs: Tensors, spent: float, outcomes: list[Outcome]
-    ) -> None:
+    def _give(
+        self, batch: Sequence[Slice[Entry]], outputs: Tensors, spent: float,
+        outcomes: list[Outcome],
+    ) -> None:  # fmt: skip
+        """Each entry gets its own rows; one that was split waits until all of them are there."""
         offset = 0
-        for entry, start, stop in batch:
-            rows = slice(offset, offset + stop - start)
-            offset = rows.stop
-            entry.parts.append({name: array[rows] for name, array in outputs.items()})
-            entry.compute_s += spent
-            if stop < entry.rows or sum(_rows(part) for part in entry.parts) < entry.rows:
-                continue
-            with self._work:
+        with self._lock:
+            for entry, start, stop in batch:
+                own = outputs
+                if len(batch) > 1 or stop - start < entry.rows:
+                    end = offset + stop - start
+                    own = {name: array[offset:end] for name, array in outputs.items()}
+                    offset = end
+                entry.compute_s += spent
+                if stop - start < entry.rows:
+                    if entry.parts is None:
+                        entry.parts = []
+                    entry.parts.append((start, own))
+                    if sum(count(part) for _, part in entry.parts) < entry.rows:
+                        continue
+                    own = concatenate([part for _, part in sorted(entry.parts, key=itemgetter(0))])
                 if self._settle(entry):
-                    whole = _concatenate(entry.parts)
-                    outcomes.append((entry, Delivered(whole, entry.queue_s, entry.compute_s)))
+                    outcomes.append((entry, Delivered(own, entry.queue_s, entry.compute_s)))
 
-    def _deliver(self, outcomes: list[Outcome]) -> None:
-        """Wake the event loop once for the whole batch."""
-        if outcomes and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_hand_out, outcomes)
-
-
-def _hand_out(outcomes: list[Outcome]) -> None:
-    for entry, outcome in outcomes:
-        if entry.future.done():
-            continue
-        if isinstance(outcome, Delivered):
-            entry.future.set_result(outcome)
-        else:
-            entry.future.set_exception(outcome)
-
-
-def _rows(tensors: Tensors) -> int:
-    return len(next(iter(tensors.values())))
-
-
-def _join(batch: Sequence[Slice]) -> Tensors:
-    entry, start, stop = batch[0]
-    if len(batch) == 1:
-        return {name: array[start:stop] for name, array in entry.tensors.items()}
-    return {
-        name: np.concatenate([entry.tensors[name][start:stop] for entry, start, stop in batch])
-        for name in entry.tensors
-    }
-
-
-def _concatenate(parts: Sequence[Tensors]) -> Tensors:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _checked(outputs: Tensors, rows: int) -> Tensors:
-    for name, array in outputs.items():
-        if array.ndim == 0 or len(array) != rows:
-            raise ModelFault(f"output {name} has shape {array.shape} for {rows} rows")
-    return outputs
-
-
-def _halves(batch: Sequence[Slice], rows: int) -> tuple[list[Slice], list[Slice]]:
-    """Two lists of slices with half the rows each, in order."""
-    left: list[Slice] = []
-    right: list[Slice] = []
-    room = rows // 2
-    for entry, start, stop in batch:
-        cut = min(stop, start + room)
-        room -= cut - start
-        if cut > start:
-            left.append((entry, start, cut))
-        if stop > cut:
-            right.append((entry, cut, stop))
-    return left, right
+    def _hand_out(self, work: Round) -> None:
+        """On the event loop, once for the whole batch."""
+        for report in work.reports:
+            try:
+                self._tell(report)
+            except Exception:
+                log.exception("a batch could not be counted")  # its answers are worth more
+        for entry, outcome in work.outcomes:
+            try:
+                entry.done(outcome)
+            except Exception:
+                log.exception("an answer could not be delivered")  # the others still are

@@ -1,4 +1,6 @@
-"""Reading a request's body within the limit, and a form's parts. Knows no protocol."""
+"""Reading a request's body within the limit, a form's parts, and the headers that every protocol
+has. Knows no protocol.
+"""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -8,6 +10,9 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.errors import BadBody, BodyTooLarge, UnreadableMedia
+from service.schema import Priority
+
+MAX_TIMEOUT_MS = 3_600_000
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -29,6 +34,27 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
             raise BodyTooLarge(f"expected a body of at most {max_bytes:,} bytes; got more")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def read_timeout_ms(raw: str | None, default: int) -> int:
+    """X-Timeout-Ms. Raises BadBody."""
+    if raw is None:
+        return default
+    if not (
+        raw.isascii() and raw.isdecimal() and len(raw) <= 9 and 1 <= int(raw) <= MAX_TIMEOUT_MS
+    ):
+        raise BadBody(f"X-Timeout-Ms: expected 1 to {MAX_TIMEOUT_MS}; got {raw[:20]!r}")
+    return int(raw)
+
+
+def read_priority(raw: str | None) -> Priority:
+    """X-Priority. Raises BadBody."""
+    try:
+        return Priority[(raw or "normal").upper()]
+    except KeyError:
+        raise BadBody(
+            f"X-Priority: expected high, normal or low; got {(raw or '')[:20]!r}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def run(settings: "Settings") -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop, 2 where the port is taken."""
     from service.app import create_app
-    from service.telemetry import configure_logging
+    from service.logs import configure_logging
 
     configure_logging(settings.log_format, settings.log_level)
     try:
@@ -90,6 +90,9 @@ def run(settings: "Settings") -> int:
 
 def _serve_until_signal(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None:
     import uvicorn
+
+    from service.app import encode_error
+    from service.httpd import protocol_over
 
     class Server(uvicorn.Server):
         """uvicorn, but readiness goes first and answering goes on while the drain lasts."""
@@ -116,10 +119,11 @@ def _serve_until_signal(app: "FastAPI", settings: "Settings", listener: socket.s
 
     config = uvicorn.Config(
         app,
-        http=_http_protocol(),
+        http=protocol_over(app, encode_error),
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_s,
     )
     # Signals that come before uvicorn listens for them. It raises its own once more when it is
@@ -128,25 +132,6 @@ def _serve_until_signal(app: "FastAPI", settings: "Settings", listener: socket.s
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda sig, _: early.append(sig))
     Server(config).run(sockets=[listener])
-
-
-def _http_protocol() -> type[asyncio.Protocol]:
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    from service.app import encode_error
-    from service.errors import BadBody
-
-    class Http(HttpToolsProtocol):
-        """uvicorn's, but bytes that are no HTTP are refused in the shape of any other refusal."""
-
-        def send_400_response(self, msg: str) -> None:
-            response = encode_error(BadBody("expected an HTTP/1.1 request; got something else"))
-            headers = [*response.raw_headers, (b"connection", b"close")]
-            lines = [b"HTTP/1.1 400 Bad Request", *(b": ".join(header) for header in headers)]
-            self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
-            self.transport.close()
-
-    return Http
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,97 +5,112 @@ Request id, key, time, log line, metrics, and the watch for a client that goes a
 
 import asyncio
 import hmac
+import itertools
 import logging
+import os
 import re
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NoKey, NotReady, ServiceError, WrongScope
+from service.logs import AccessLog
 from service.settings import Settings
 from service.telemetry import Telemetry
 
-log = logging.getLogger("modelhub.access")
+log = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 CLIENT_GONE = 499  # nginx's number for it; seen in metrics and logs only
-SERVER_NAME = "modelhub"
+ADMIN_POSTS = re.compile(r"/v2/repository/models/[^/]+/(un)?load|/v2/logging")
+"""POST calls that change the hub, as every PUT and DELETE does."""
+_PROCESS, _COUNT = os.urandom(8).hex(), itertools.count()
+
+
+def request_id(asked: str) -> str:
+    """The caller's own, where it is one; else one that no other request has."""
+    if asked and REQUEST_ID.fullmatch(asked):
+        return asked
+    return f"{_PROCESS}{next(_COUNT):016x}"
+
+
+class Gate:
+    """Who may come in, and what is written down when they leave. The same for every path."""
+
+    def __init__(
+        self, settings: Settings, telemetry: Telemetry, open_paths: frozenset[str]
+    ) -> None:  # fmt: skip
+        self.telemetry, self.open_paths = telemetry, open_paths
+        self._admin = [key.get_secret_value().encode() for key in settings.admin_keys]
+        self._user = [key.get_secret_value().encode() for key in settings.api_keys] + self._admin
+        self._access = AccessLog(settings.access_log_per_s)
+
+    @property
+    def needs_keys(self) -> bool:
+        return bool(self._user)
+
+    def check_key(self, authorization: bytes, method: str, path: str) -> None:
+        """Raises NoKey, WrongScope."""
+        if not self._user or path in self.open_paths:
+            return
+        kind, _, key = authorization.partition(b" ")
+        if kind.lower() != b"bearer" or not _among(key.strip(), self._user):
+            raise NoKey("expected Authorization: Bearer KEY with a known key")
+        admin = method not in ("GET", "HEAD", "POST") or (
+            method == "POST" and ADMIN_POSTS.fullmatch(path)
+        )
+        if admin and not _among(key.strip(), self._admin):
+            raise WrongScope("this key may use models, not change the hub")
+
+    def record(
+        self, route: str, status: int, seconds: float, fields: Callable[[], Mapping[str, object]]
+    ) -> None:
+        """Count a request that is over; ``fields`` is only asked where a line is written."""
+        self.telemetry.request(route, status, seconds)
+        if route in self.open_paths:
+            return  # probes every few seconds would drown the rest
+        if self._access.wants(status):
+            self._access.write({"status": status, "ms": round(seconds * 1000, 2), **fields()})
 
 
 class Edge:
     """ASGI middleware around the whole app."""
 
     def __init__(
-        self, app: ASGIApp, *, settings: Settings, telemetry: Telemetry, open_paths: frozenset[str],
-        encode_error: Callable[[Exception], Response],
-    ) -> None:  # fmt: skip
-        self.app, self.telemetry, self.open_paths = app, telemetry, open_paths
-        self.encode_error = encode_error
-        self._admin = [key.get_secret_value().encode() for key in settings.admin_keys]
-        self._user = [key.get_secret_value().encode() for key in settings.api_keys] + self._admin
+        self, app: ASGIApp, *, gate: Gate, encode_error: Callable[[Exception, str], Response]
+    ) -> None:
+        self.app, self.gate, self.encode_error = app, gate, encode_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         visit = _Visit(scope, send)
-        self.telemetry.in_flight.inc()
+        self.gate.telemetry.in_flight += 1
         try:
-            self._check_key(scope)
+            self.gate.check_key(_header(scope, b"authorization"), scope["method"], scope["path"])
             await _Connection(receive).answer(self.app, scope, visit.send)
         except ServiceError as error:  # refused at the door
-            await self.encode_error(error)(scope, receive, visit.send)
+            await self.encode_error(error, scope["path"])(scope, receive, visit.send)
         except _ClientGone:
             visit.status = CLIENT_GONE
         except asyncio.CancelledError:  # the server stops and waits no longer
             if visit.answering:
                 raise
             stopping = NotReady("the server is stopping; this took longer than it could wait")
-            await self.encode_error(stopping)(scope, receive, visit.send)
+            await self.encode_error(stopping, scope["path"])(scope, receive, visit.send)
         except Exception as error:
             if visit.answering:
                 raise  # too late to say it in a status
             fields = {"request_id": visit.request_id}
             log.exception("request failed", extra={"fields": fields})
-            await self.encode_error(error)(scope, receive, visit.send)
+            await self.encode_error(error, scope["path"])(scope, receive, visit.send)
         finally:
-            self.telemetry.in_flight.dec()
-            self._record(visit)
-
-    def _check_key(self, scope: Scope) -> None:
-        """Raises NoKey, WrongScope."""
-        if not self._user or scope["path"] in self.open_paths:
-            return
-        value = _header(scope, b"authorization")
-        kind, _, key = value.partition(b" ")
-        if kind.lower() != b"bearer" or not _among(key.strip(), self._user):
-            raise NoKey("expected Authorization: Bearer KEY with a known key")
-        if scope["method"] not in ("GET", "HEAD", "POST") and not _among(key.strip(), self._admin):
-            raise WrongScope("this key may use models, not change the hub")
-
-    def _record(self, visit: "_Visit") -> None:
-        route = visit.route
-        self.telemetry.requests.labels(route, str(visit.status)).inc()
-        self.telemetry.total.labels(route).observe(visit.seconds)
-        if route in self.open_paths:
-            return  # probes every few seconds would drown the rest
-        fields = {
-            "request_id": visit.request_id,
-            "method": visit.scope["method"],
-            "path": visit.scope["path"],
-            "status": visit.status,
-            "ms": round(visit.seconds * 1000, 2),
-        }
-        facts = visit.scope["modelhub"]
-        for name in ("queue_s", "compute_s"):
-            if name in facts:
-                fields[name.replace("_s", "_ms")] = round(facts[name] * 1000, 2)
-        fields |= {key: facts[key] for key in ("model", "version") if key in facts}
-        log.info("request", extra={"fields": fields})
+            self.gate.telemetry.in_flight -= 1
+            self.gate.record(visit.route, visit.status, visit.seconds, visit.fields)
 
 
 class _Visit:
@@ -106,8 +121,7 @@ class _Visit:
         self.started = time.monotonic()
         self.status = 500
         self.answering = False
-        asked = _header(scope, b"x-request-id").decode("latin-1")
-        self.request_id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        self.request_id = request_id(_header(scope, b"x-request-id").decode("latin-1"))
         scope["modelhub"] = {"request_id": self.request_id}
 
     async def send(self, message: Message) -> None:
@@ -133,6 +147,19 @@ class _Visit:
     def route(self) -> str:
         """The route's pattern, never the path: paths would make endless metric labels."""
         return getattr(self.scope.get("route"), "path", "none")
+
+    def fields(self) -> dict[str, object]:
+        """What the log line says beside status and time."""
+        facts = self.scope["modelhub"]
+        fields = {
+            "request_id": self.request_id,
+            "method": self.scope["method"],
+            "path": self.scope["path"],
+        }
+        for name in ("queue_s", "compute_s"):
+            if name in facts:
+                fields[name.replace("_s", "_ms")] = round(facts[name] * 1000, 2)
+        return fields | {key: facts[key] for key in ("model", "version") if key in facts}
 
 
 class _ClientGone(Exception):

@@ -9,9 +9,12 @@
     ├── NoKey              no key, or an unknown one
     ├── WrongScope         a known key that may not do this
     ├── NoSuchVerb         the model cannot do that
+    ├── Unsupported        a part of a protocol that this server does not offer
     ├── NotReady           loading, failed or draining: not now
     ├── Overloaded         the queue is full: not now
     ├── DeadlinePassed     the caller's time is over
+    ├── NoRoom             the model cannot fit the memory budget
+    ├── OutOfMemory        a run of a graph asked for more memory than there is
     └── ModelFault         the graph failed on a valid input: our fault
 """
 
@@ -44,6 +47,10 @@ class NoSuchVerb(ServiceError):
     """The model has no such verb; the message lists those it has."""
 
 
+class Unsupported(ServiceError):
+    """A part of a protocol that this server does not offer."""
+
+
 class NotReady(ServiceError):
     """The model or the server cannot answer now."""
 
@@ -54,6 +61,14 @@ class Overloaded(ServiceError):
 
 class DeadlinePassed(ServiceError):
     """The request's deadline passed before its answer was there."""
+
+
+class NoRoom(ServiceError):
+    """The model cannot fit the memory budget, whoever else is unloaded."""
+
+
+class OutOfMemory(ServiceError):
+    """A run of a graph asked for more memory than there is."""
 
 
 class ModelFault(ServiceError):

@@ -1,7 +1,4 @@
-"""ModelHub: reference → loaded version → answer. Knows no wire and no ONNX.
-
-Loading happens in one thread at a time, beside whatever is serving.
-"""
+"""ModelHub: reference → loaded version → answer. Knows no wire and no ONNX."""
 
 import asyncio
 import contextlib
@@ -9,24 +6,30 @@ import logging
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from model_store.bundle import Bundle
 from model_store.errors import NotFound, StoreError
 from model_store.manifest import Manifest
-from model_store.store import STABLE, Store, split_ref
+from model_store.store import Store, split_ref
 from service.answering import Answering
-from service.errors import DeadlinePassed, NotReady, ServiceError
-from service.loaded import LoadedModel, load
+from service.catalog import Catalog, Shelf
+from service.errors import DeadlinePassed, NoRoom, NotReady, ServiceError
+from service.lane import Ground
+from service.loaded import LoadedModel
+from service.residency import Residency
 from service.runner import cpu_budget
-from service.schema import Ask, Reply
+from service.schema import Ask, Reply, VersionKey
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.turns import Turns
 
 log = logging.getLogger(__name__)
 
-VersionKey = tuple[str, int]
+WATCH_S = 1.0
+"""How often the store is looked at for what was published, moved or removed."""
 
 
 class ModelHub:
@@ -37,40 +40,78 @@ class ModelHub:
         self.store = Store(settings.store)
         self.draining = False
         self.started = False
-        threads = settings.threads or cpu_budget()
-        self._threads = threads
-        self._decoding = ThreadPoolExecutor(threads, "decode")
-        self._loading = ThreadPoolExecutor(1, "load")
-        self._loaded: dict[VersionKey, LoadedModel] = {}
-        self._coming: dict[VersionKey, asyncio.Task[LoadedModel]] = {}
-        self._failed: dict[VersionKey, str] = {}
-        self._index: dict[str, _Entry] = {}
+        self.turns = Turns(settings.threads or cpu_budget())
+        self._pool = ThreadPoolExecutor(self.turns.threads, "decode")
+        self.catalog = Catalog(self.store, self._pool)
+        self.catalog.choose = self._choose
+        self._residency: Residency | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._swaps: set[asyncio.Task[None]] = set()
+        self._desired: set[str] = set()
+        """Models that have to be loaded for the server to be ready."""
+        self._parked: set[str] = set()
+        """Models that an operator unloaded: only an operator's load brings them back."""
         # More than the queue holds would be refused as a full queue is, but for ever.
         max_rows = min(settings.max_items, settings.max_queue_rows)
-        self._answering = Answering(max_rows, self._decoding)
+        self._answering = Answering(max_rows, self._pool)
+
+    @property
+    def residency(self) -> Residency:
+        """Made at first use: it belongs to the event loop that serves."""
+        if self._residency is None:
+            ground = Ground(self.settings, asyncio.get_running_loop(), self.turns)
+            self._residency = Residency(self.store, ground, self.telemetry, self.catalog.settle)
+        return self._residency
 
     # --- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load the default version of every model. One that fails is listed so; the rest serve."""
-        for name in await self._blocking(self.store.names):
-            await self._refresh(name)
-        for name, entry in list(self._index.items()):
-            with contextlib.suppress(ServiceError, StoreError):
-                await self._load(name, entry.default)
+        """Load what is wanted from the start. A model that fails is listed so; the rest serve."""
+        await self.catalog.scan()
+        self._desired = self._wanted()
+        for name in sorted(self._desired):
+            shelf = self.catalog.shelves.get(name)
+            if shelf is None:
+                log.error("%s is to be loaded at start; the store has no such model", name)
+                continue
+            try:
+                await self._load((name, shelf.target))
+            except NoRoom as error:
+                log.warning("%s is left for later: %s", name, error)
+                self._leave_out(name)
+            except (ServiceError, StoreError):
+                if not self.settings.strict_readiness:
+                    self._leave_out(name)
         self.started = True
+        if self.settings.repository == "watch":
+            self._watcher = asyncio.create_task(self._watch())
+        await self._read_manifests()
+
+    def _wanted(self) -> set[str]:
+        names, settings = set(self.catalog.shelves), self.settings
+        if settings.repository == "explicit":
+            return set(settings.models | settings.pinned)
+        return set(settings.pinned) if settings.lazy else names | settings.pinned
+
+    def _leave_out(self, name: str) -> None:
+        if name not in self.settings.pinned:
+            self._desired.discard(name)
+
+    async def _read_manifests(self) -> None:
+        """So that the first listing does not have to."""
+        for name, shelf in list(self.catalog.shelves.items()):
+            with contextlib.suppress(StoreError):
+                await self.catalog.entry((name, shelf.default))
 
     async def close(self, *, timeout_s: float) -> None:
         """Finish what is queued, then unload; what takes longer is left behind."""
         self.draining = True
-        for task in self._coming.values():
-            task.cancel()
-        await asyncio.gather(
-            *(asyncio.to_thread(m.close, timeout_s=timeout_s) for m in self._loaded.values())
-        )
-        self._loaded.clear()
-        self._decoding.shutdown(wait=False, cancel_futures=True)
-        self._loading.shutdown(wait=False, cancel_futures=True)
+        for task in (self._watcher, *self._swaps):
+            if task:
+                task.cancel()
+        if self._residency:
+            await self._residency.close(timeout_s=timeout_s)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def not_ready(self) -> str:
@@ -79,162 +120,218 @@ class ModelHub:
             return "draining"
         if not self.started:
             return "loading"
-        if not self._index:
+        if not self.catalog.shelves and self.settings.repository != "explicit":
             return "the store has no models"
-        waiting = [
-            name for name, entry in self._index.items() if (name, entry.default) not in self._loaded
-        ]
+        loaded = {name for name, _ in self.residency.loaded}
+        waiting = self._desired - loaded
         return f"not loaded: {', '.join(sorted(waiting))}" if waiting else ""
 
     @property
     def stuck(self) -> str:
         """Which lane makes no progress, or the empty string."""
-        for (name, version), model in self._loaded.items():
+        for (name, version), model in self.residency.loaded.items():
             for lane in model.lanes.values():
-                if not lane.batcher.alive or lane.running_s > self.settings.stuck_s:
+                if not lane.batcher.alive or lane.batcher.running_s > self.settings.stuck_s:
                     return f"{name}@{version}"
         return ""
 
     # --- finding -------------------------------------------------------------------------------
 
     async def find(self, ref: str, deadline: float = math.inf) -> LoadedModel:
-        """The loaded version REF stands for, loaded now if need be.
+        """The loaded version REF stands for, loaded now if need be, with a lease on it: give it
+        back with ``release`` or leave a ``with`` block.
 
-        Raises NotFound, NotReady, DeadlinePassed.
+        Raises NotFound, NotReady, NoRoom, DeadlinePassed.
         """
-        name, version = await self._resolve(ref)
-        model = self._loaded.get((name, version))
-        if model:
-            return model
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await self._load(name, version)
-        except TimeoutError:
-            raise DeadlinePassed(
-                f"the deadline passed while {name}@{version} was loading"
-            ) from None
+        key = await self.catalog.resolve(ref)
+        model = self.residency.loaded.get(key)
+        if model is None:
+            self._check_may_load(key)
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    model = await self._load(key)
+            except TimeoutError:
+                raise DeadlinePassed(
+                    f"the deadline passed while {key[0]}@{key[1]} was loading"
+                ) from None
+        model.acquire()
+        return model
+
+    def at_hand(self, name: str, selector: str) -> LoadedModel | None:
+        """What :meth:`find` would give, without a lease, where it is loaded; else None."""
+        version = self.catalog.lookup(name, selector)
+        if version is None or self._residency is None:
+            return None
+        return self._residency.loaded.get((name, version))
 
     async def manifest(self, ref: str) -> Manifest:
         """The manifest REF stands for, loaded or not."""
-        name, version = await self._resolve(ref)
-        model = self._loaded.get((name, version))
-        if model:
-            return model.manifest
-        bundle: Bundle = await self._blocking(self.store.open, f"{name}@{version}")
-        return bundle.manifest
+        return await self.catalog.manifest(await self.catalog.resolve(ref))
 
-    async def _resolve(self, ref: str) -> VersionKey:
-        name, selector = split_ref(ref)
-        found = self._lookup(name, selector)
-        if found is None:
-            # Perhaps it was published after the start: the disk is the truth.
-            await self._refresh(name)
-            found = self._lookup(name, selector)
-        if found is None:
-            name, found = await self._blocking(self.store.resolve, ref)
-        return name, found
+    def _check_may_load(self, key: VersionKey) -> None:
+        name, _ = key
+        explicit = self.settings.repository == "explicit" and key not in self.residency.failed
+        if name in self._parked or (explicit and key not in self.residency.coming):
+            raise NotReady(f"{name} is not loaded; POST /v2/repository/models/{name}/load loads it")
 
-    def _lookup(self, name: str, selector: str) -> int | None:
-        entry = self._index.get(name)
-        if entry is None:
-            return None
-        if selector.isdecimal():
-            return int(selector) if int(selector) in entry.versions else None
-        return entry.aliases.get(selector) if selector else entry.default
-
-    async def _refresh(self, name: str) -> None:
-        versions = await self._blocking(self.store.versions, name)
-        if not versions:
-            self._index.pop(name, None)
-            return
-        try:
-            aliases = await self._blocking(self.store.aliases, name)
-        except StoreError as error:
-            log.error("%s: %s; served without aliases", name, error)
-            aliases = {}
-        self._index[name] = _Entry(versions, aliases, versions[-1])
-        self._choose_default(name)
-
-    def _choose_default(self, name: str) -> None:
-        """Alias ``stable``, else the newest version that is loaded, else the newest."""
-        entry = self._index[name]
-        ready = [version for version in entry.versions if (name, version) in self._loaded]
-        entry.default = entry.aliases.get(STABLE, (ready or entry.versions)[-1])
-
-    async def _load(self, name: str, version: int) -> LoadedModel:
-        """Load once however many ask. Raises NotReady with the reason it failed."""
-        key = (name, version)
+    async def _load(self, key: VersionKey, *, again: bool = False) -> LoadedModel:
         if self.draining:
             raise NotReady("the server is draining")
-        if key in self._failed:
-            raise NotReady(f"{name}@{version} failed to load: {self._failed[key]}")
-        if key not in self._coming:
-            self._coming[key] = asyncio.create_task(self._load_once(key))
-        return await asyncio.shield(self._coming[key])
-
-    async def _load_once(self, key: VersionKey) -> LoadedModel:
-        name, version = key
-        started = time.monotonic()
-        loop = asyncio.get_running_loop()
         try:
-            bundle = await self._blocking(self.store.open, f"{name}@{version}")
-            model = await loop.run_in_executor(
-                self._loading, load, bundle, self.settings, self._threads, loop, self.telemetry
-            )
-        except NotFound:  # removed from the store since the index was made
-            await self._refresh(name)
+            return await self.residency.load(key, again=again)
+        except NotFound:  # removed from the store since the catalog read it
+            await self.catalog.refresh(key[0])
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a bundle does, the hub stays up
-            self._failed[key] = str(error) or type(error).__name__
-            log.error("%s@%d failed to load: %s", name, version, self._failed[key])
-            raise NotReady(f"{name}@{version} failed to load: {self._failed[key]}") from None
-        finally:
-            del self._coming[key]
-        self._loaded[key] = model
-        if name in self._index:
-            self._choose_default(name)
-        log.info("loaded %s@%d in %.2f s on %s", name, version, time.monotonic() - started,
-                 model.provider)  # fmt: skip
-        return model
-
-    async def _blocking(self, function: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._decoding, function, *arguments
-        )
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
         return await self._answering.answer(ask, model)
 
+    # --- versions that come and go -------------------------------------------------------------
+
+    def _choose(self, name: str, shelf: Shelf) -> int:
+        """The target once it is loaded; until then what serves now goes on serving."""
+        if self._residency is None:
+            return shelf.target
+        loaded = [v for v in shelf.versions if (name, v) in self._residency.loaded]
+        if shelf.target in loaded or not loaded:
+            return shelf.target
+        return shelf.default if shelf.default in loaded else loaded[-1]
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                for name in await self.catalog.scan():
+                    self._follow(name)
+                self._retry_failed()
+            except Exception:
+                log.exception("the store could not be looked at; the next look is in %g s", WATCH_S)
+
+    def _follow(self, name: str) -> None:
+        """A model's folder changed: let go of what was removed, bring in what was published."""
+        shelf = self.catalog.shelves.get(name)
+        versions = shelf.versions if shelf else []
+        for key in [key for key in self.residency.loaded if key[0] == name]:
+            if key[1] not in versions:
+                self.residency.retire(key)
+                self.catalog.forget(key)
+        if shelf is None:
+            self._desired.discard(name)
+            return
+        serving = any(key[0] == name for key in self.residency.loaded)
+        wanted = serving or not self.settings.lazy or name in self.settings.pinned
+        if wanted and name not in self._parked:
+            self._bring(name, shelf.target)
+
+    def _retry_failed(self) -> None:
+        for key, failure in list(self.residency.failed.items()):
+            name, version = key
+            shelf = self.catalog.shelves.get(name)
+            if shelf is None or version not in shelf.versions:
+                del self.residency.failed[key]
+            elif version == shelf.target and time.monotonic() > failure.retry_at:
+                self._bring(name, version)
+
+    def _bring(self, name: str, version: int) -> None:
+        """Load a version beside the one that serves, then swap. In a task of its own."""
+        key = (name, version)
+        if key in self.residency.coming:
+            return
+        task = asyncio.create_task(self._swap(key))
+        self._swaps.add(task)
+        task.add_done_callback(self._swaps.discard)
+
+    async def _swap(self, key: VersionKey) -> None:
+        with contextlib.suppress(ServiceError, StoreError):  # noted, logged, and the old one serves
+            await self._load(key, again=True)
+            self._let_go_of_old(key[0])
+
+    def _let_go_of_old(self, name: str) -> None:
+        """Versions that neither the bare name nor an alias means make room."""
+        shelf = self.catalog.shelves.get(name)
+        if shelf is None:
+            return
+        kept = {shelf.default, shelf.target, *shelf.aliases.values()}
+        for key in [key for key in self.residency.loaded if key[0] == name]:
+            if key[1] not in kept:
+                self.residency.retire(key)
+
+    # --- an operator's word --------------------------------------------------------------------
+
+    async def load(self, ref: str) -> LoadedModel:
+        """Load what REF means on the disk now, and have it served. Raises NotFound, NotReady."""
+        name, selector = split_ref(ref)
+        shelf = await self.catalog.refresh(name)
+        if shelf is None:
+            raise NotFound(f"no model {name!r} in the store")
+        self._parked.discard(name)
+        key = await self.catalog.resolve(ref) if selector else (name, shelf.target)
+        model = await self._load(key, again=True)
+        if not selector:
+            self._let_go_of_old(name)
+        return model
+
+    async def unload(self, name: str) -> None:
+        """Let go of every version, once its requests are answered. Raises NotFound."""
+        if name not in self.catalog.shelves and await self.catalog.refresh(name) is None:
+            raise NotFound(f"no model {name!r} in the store")
+        self._parked.add(name)
+        self._desired.discard(name)
+        for key in [key for key in self.residency.loaded if key[0] == name]:
+            self.residency.retire(key)
+
+    async def set_alias(self, name: str, alias: str, version: int) -> dict[str, int]:
+        """Move an alias once its version is loaded, so that no caller waits. Raises NotFound."""
+        with await self.find(f"{name}@{version}"):
+            await self._blocking(self.store.set_alias, name, alias, version)
+            await self.catalog.refresh(name)
+        self._let_go_of_old(name)
+        return self.catalog.shelves[name].aliases
+
+    async def drop_alias(self, name: str, alias: str) -> dict[str, int]:
+        """Raises NotFound."""
+        await self._blocking(self.store.drop_alias, name, alias)
+        shelf = await self.catalog.refresh(name)
+        if shelf is None:
+            raise NotFound(f"no model {name!r} in the store")
+        if (name, shelf.target) not in self.residency.loaded:
+            self._bring(name, shelf.target)
+        return shelf.aliases
+
+    async def _blocking(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, partial(function, *arguments)
+        )
+
     # --- telling -------------------------------------------------------------------------------
 
     async def listing(self) -> list[dict[str, Any]]:
         """One entry per model, for its default version."""
-        return [await self.entry(name) for name in sorted(self._index)]
+        shelves = sorted(self.catalog.shelves.items())
+        return [await self._entry((name, shelf.default)) for name, shelf in shelves]
 
     async def entry(self, ref: str) -> dict[str, Any]:
         """The listing entry of REF. A bundle that cannot be read is an entry with its reason."""
-        name, version = await self._resolve(ref)
-        index = self._index[name]
-        entry: dict[str, Any] = {
-            "id": name, "object": "model", "created": 0, "owned_by": "modelhub",
-            "version": version, "versions": index.versions, "aliases": index.aliases,
-            **self._state((name, version)),
-        }  # fmt: skip
-        try:
-            manifest = await self.manifest(f"{name}@{version}")
-        except StoreError as error:
-            return {**entry, "state": "failed", "reason": str(error), "verbs": [], "metrics": {}}
-        _, verb = manifest.main_verb
-        entry |= manifest.model_dump(
-            mode="json", include={"created", "family", "category", "task", "description",
-                                  "license", "metrics", "baselines"},
-        )  # fmt: skip
-        entry["verbs"] = list(manifest.verbs)
-        entry["input"] = verb.input.model_dump(mode="json")
-        entry["answer"] = verb.answer.model_dump(mode="json")
-        entry["size_bytes"] = manifest.size_bytes
-        return entry
+        return await self._entry(await self.catalog.resolve(ref))
+
+    async def _entry(self, key: VersionKey) -> dict[str, Any]:
+        entry = await self.catalog.entry(key)
+        return entry if entry.get("state") == "failed" else {**entry, **self.state(key)}
+
+    def state(self, key: VersionKey) -> dict[str, Any]:
+        """Whether a version is ready, and what it runs on and takes."""
+        model = self.residency.loaded.get(key)
+        if model:
+            return {"state": "ready", "memory_bytes": model.memory_bytes,
+                    "provider": model.provider, "batching": model.batching}  # fmt: skip
+        facts: dict[str, Any] = {"state": "unloaded", "memory_bytes": 0, "provider": None}
+        failure = self.residency.failed.get(key)
+        if failure:
+            facts |= {"state": "failed", "reason": failure.reason}
+        elif key in self.residency.coming or (not self.started and key[0] in self._desired):
+            facts["state"] = "loading"
+        return facts
 
     async def file(self, ref: str, name: str) -> Path | None:
         """A listed file of REF's bundle, or None."""
@@ -246,41 +343,7 @@ class ModelHub:
 
     def loaded(self) -> list[LoadedModel]:
         """The loaded default versions, by name."""
-        keys = ((name, entry.default) for name, entry in sorted(self._index.items()))
-        return [self._loaded[key] for key in keys if key in self._loaded]
-
-    def _state(self, key: VersionKey) -> dict[str, Any]:
-        model = self._loaded.get(key)
-        if model:
-            return {"state": "ready", "memory_bytes": model.memory_bytes,
-                    "provider": model.provider}  # fmt: skip
-        facts: dict[str, Any] = {"state": "unloaded", "memory_bytes": 0, "provider": None}
-        if key in self._failed:
-            facts |= {"state": "failed", "reason": self._failed[key]}
-        elif key in self._coming or not self.started:
-            facts["state"] = "loading"
-        return facts
-
-    # --- changing ------------------------------------------------------------------------------
-
-    async def set_alias(self, name: str, alias: str, version: int) -> dict[str, int]:
-        """Move an alias once its version is loaded, so that no caller waits. Raises NotFound."""
-        await self.find(f"{name}@{version}")
-        await self._blocking(self.store.set_alias, name, alias, version)
-        await self._refresh(name)
-        return self._index[name].aliases
-
-    async def drop_alias(self, name: str, alias: str) -> dict[str, int]:
-        """Raises NotFound."""
-        await self._blocking(self.store.drop_alias, name, alias)
-        await self._refresh(name)
-        if name not in self._index:
-            raise NotFound(f"no model {name!r} in the store")
-        return self._index[name].aliases
-
-
-class _Entry:
-    """What is known of a model's versions without asking the disk."""
-
-    def __init__(self, versions: list[int], aliases: dict[str, int], default: int) -> None:
-        self.versions, self.aliases, self.default = versions, aliases, default
+        if self._residency is None:
+            return []
+        keys = ((name, shelf.default) for name, shelf in sorted(self.catalog.shelves.items()))
+        return [self.residency.loaded[key] for key in keys if key in self.residency.loaded]

@@ -1,105 +1,253 @@
-"""One loaded graph of a version: a runner and the batcher in front of it."""
+"""One loaded graph of a version: its runners, what was learned of it, and the batcher in front."""
 
 import asyncio
+import dataclasses
 import itertools
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from model_store.bundle import Bundle
+from model_store.bundle import Bundle, entry_of
 from model_store.manifest import Graph
-from model_store.spec import Array, Encoded, Tensors
-from service.batcher import Batcher
-from service.runner import Runner
+from model_store.onnx_file import read_signature
+from model_store.spec import Array, Tensors
+from service import tuning
+from service.batcher import Batcher, Done, Entry, Way
+from service.runner import CUDA, VERSION, Runner, cpu_name
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings
+from service.tuning import Notebook, Tuning
+from service.turns import Turns
+
+Lengths = Mapping[str, int]
+"""Dynamic axis → how long it was before it was padded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all lanes of a server share."""
+
+    settings: Settings
+    loop: asyncio.AbstractEventLoop
+    turns: Turns
+
+    @property
+    def cores(self) -> int:
+        return self.turns.threads
 
 
 class Lane:
     """Takes rows of any shape the graph allows; pads them where the manifest says it may."""
 
     def __init__(
-        self,
-        bundle: Bundle,
-        graph_name: str,
-        *,
-        settings: Settings,
-        threads: int,
-        loop: asyncio.AbstractEventLoop,
-        tell: Callable[[BatchReport], None],
-    ) -> None:
-        """Load the graph. Raises NotReady, CorruptBundle."""
+        self, bundle: Bundle, graph_name: str, row: Tensors, *, ground: Ground,
+        tell: Callable[[BatchReport], None], guessed: bool = False,
+    ) -> None:  # fmt: skip
+        """Load the graph, learn how it runs best and warm it up with ``row``: one row that works
+        or, where the graph has no row axis, the whole input. Where the row was ``guessed`` and does
+        not work, the graph is served untried. Raises NotReady, CorruptBundle, or what the row's
+        failure was.
+        """
+        settings, cores = ground.settings, ground.cores
         self.graph: Graph = bundle.manifest.graphs[graph_name]
-        self.max_rows = min(self.graph.batching.max_rows, settings.max_batch_rows)
-        path = bundle.path(self.graph.file)
-        self.runner = Runner(path, device=settings.device, threads=threads)
+        self.path = bundle.path(self.graph.file)
+        self._device = settings.device
+        self.runner = self._open(cores)
+        self._single: Runner | None = None
+        try:
+            untried = self._why_untried(row) if guessed else ""
+            self.tuning = (
+                Tuning(1, reason=untried)
+                if untried
+                else self._learn(bundle, row, settings, cores)
+            )
+            self._choose_runners(cores)
+            if not untried:
+                self._warm_up(row)
+        except BaseException:
+            self._free()
+            raise
+        single = self._single
         self.batcher = Batcher(
-            self.runner.run,
+            Way(self.runner.run, self.runner.threads),
+            shared=Way(single.run, 1) if single else None,
             name=f"{bundle.manifest.name}@{bundle.manifest.version}~{graph_name}",
-            loop=loop,
-            max_rows=self.max_rows,
+            loop=ground.loop,
+            workers=0 if self.tuning.inline else cores if single else 1,
+            turns=ground.turns,
+            batches=self.has_rows,
+            max_rows=self.tuning.rows,
             max_queue_rows=settings.max_queue_rows,
             delay_s=settings.batch_delay_ms / 1000,
             tell=tell,
         )
 
-    def submit(
+    @property
+    def has_rows(self) -> bool:
+        """The first axis of every tensor is the row. Without one, an input is run as it came."""
+        return self.graph.batching.rows
+
+    @property
+    def batches(self) -> bool:
+        """Rows of several requests may share a run."""
+        return self.has_rows and not self.why_not
+
+    @property
+    def why_not(self) -> str:
+        """Why rows do not share a run; empty where they do."""
+        return self.graph.batching.reason or self.tuning.reason
+
+    # --- answering -----------------------------------------------------------------------------
+
+    def submit(self, tensors: Tensors, deadline: float, done: Done, priority: Priority) -> Entry:
+        """Queue rows that :meth:`pad` made of one shape. Raises Overloaded, NotReady."""
+        return self.batcher.submit(tensors, deadline, done, priority)
+
+    def ask(
         self, tensors: Tensors, deadline: float, priority: Priority
     ) -> "asyncio.Future[Delivered]":
-        """Queue rows that :meth:`pad` made of one shape. Raises Overloaded, NotReady."""
-        return self.batcher.submit(tensors, deadline, priority)
+        """The same for those who await. Cancel the future to give up."""
+        future: asyncio.Future[Delivered] = asyncio.get_running_loop().create_future()
 
-    def pad(self, encoded: Encoded) -> Tensors:
+        def done(outcome: Delivered | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        entry = self.submit(tensors, deadline, done, priority)
+        future.add_done_callback(lambda _: self.batcher.cancel(entry))
+        return future
+
+    def pad(self, tensors: Tensors) -> tuple[Tensors, Lengths]:
         """Zeros up to the next length on each axis that may be padded, so that shapes meet."""
         rules = self.graph.batching.pad
         if not rules:
-            return encoded.tensors
-        return {
-            spec.name: _pad(encoded.tensors[spec.name], spec.shape, rules)
+            return tensors, {}
+        lengths = {
+            label: tensors[spec.name].shape[axis]
             for spec in self.graph.inputs
+            for axis, label in enumerate(spec.shape)
+            if isinstance(label, str) and label in rules
         }
+        goals = {
+            label: next((step for step in rules[label] if step >= size), size)
+            for label, size in lengths.items()
+        }
+        return {
+            spec.name: fit(tensors[spec.name], spec.shape, goals) for spec in self.graph.inputs
+        }, lengths
 
-    def warm_up(self, example: Encoded) -> None:
+    def crop(self, outputs: Tensors, lengths: Lengths) -> Tensors:
+        """Outputs without what the padding added to them."""
+        if not lengths:
+            return outputs
+        shapes = {spec.name: spec.shape for spec in self.graph.outputs}
+        return {name: fit(array, shapes[name], lengths) for name, array in outputs.items()}
+
+    def close(self, *, timeout_s: float) -> None:
+        """Finish what is queued, then free the graph. Not on the event loop."""
+        self.batcher.close(timeout_s=timeout_s)
+        if self.batcher.idle:
+            self._free()
+
+    # --- loading -------------------------------------------------------------------------------
+
+    def _why_untried(self, row: Tensors) -> str:
+        """A graph with axes of any length may take few of them, and nobody said which."""
+        try:
+            self.runner.run(row)
+        except Exception as error:  # noqa: BLE001 - whatever it raises, callers may know better
+            words = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            return f"it could not be tried: it fails on an input of zeros ({words})"
+        return ""
+
+    def _learn(self, bundle: Bundle, row: Tensors, settings: Settings, cores: int) -> Tuning:
+        cap = min(self.graph.batching.max_rows, settings.max_batch_rows)
+        if not self.graph.batching.rows:
+            return Tuning(1)
+        if not settings.tune:
+            reason = tuning.why_not_batch(self.runner.run, row)
+            return Tuning(1 if reason else cap, reason=reason)
+        digest = bundle.manifest.files[self.graph.file].sha256 or entry_of(self.path).sha256
+        key = tuning.key(digest, VERSION, self.runner.provider, cpu_name(), cores, cap)
+        notebook = Notebook(settings.cache)
+        found = notebook.read(key)
+        if found is None:
+            found = self._measure(fit_all(row, self.graph, self._buckets()[-1]), cap, cores)
+            notebook.write(key, found)
+        return found
+
+    def _measure(self, row: Tensors, cap: int, cores: int) -> Tuning:
+        reason = tuning.why_not_batch(self.runner.run, row)
+        if self.runner.provider == CUDA:
+            if reason:
+                return Tuning(1, reason=reason)
+            run = self.runner.run
+            return tuning.sweep(run, run, row, cores=1, max_rows=cap, inline=False)
+        single = self.runner if cores == 1 else self._open(1)
+        try:
+            found = tuning.sweep(
+                self.runner.run, single.run, row, cores=cores, max_rows=1 if reason else cap,
+                inline=self._takes_constant_time(),
+            )  # fmt: skip
+        finally:
+            if single is not self.runner:
+                single.close()
+        return dataclasses.replace(found, reason=reason)
+
+    def _takes_constant_time(self) -> bool:
+        """The example's time is every input's: no axis of any length, no loop in the graph."""
+        rules = self.graph.batching.pad
+        axes = [axis for spec in self.graph.inputs for axis in spec.shape[1:]]
+        if not all(isinstance(axis, int) or axis in rules for axis in axes):
+            return False
+        operators = {kind for _, kind in read_signature(self.path).operators}
+        return not operators & {"Loop", "Scan", "If"}
+
+    def _choose_runners(self, cores: int) -> None:
+        if cores == 1 or self.runner.provider == CUDA:
+            return
+        if self.tuning.inline:
+            self.runner.close()
+            self.runner = self._open(1)
+        elif self.tuning.side_by_side:
+            self._single = self._open(1)
+
+    def _warm_up(self, row: Tensors) -> None:
         """Run one row and a full batch in every bucket, so that no caller is the first."""
         for lengths in self._buckets():
-            tensors = {
-                spec.name: _fit(encoded, spec.shape, lengths)
-                for spec in self.graph.inputs
-                for encoded in [example.tensors[spec.name][:1]]
-            }
-            for rows in {1, self.max_rows}:
-                self.runner.run({key: np.repeat(a, rows, axis=0) for key, a in tensors.items()})
+            tensors = fit_all(row, self.graph, lengths)
+            for rows in {1, self.tuning.rows}:
+                batch = {name: np.repeat(array, rows, axis=0) for name, array in tensors.items()}
+                for runner in (self.runner, self._single):
+                    if runner:
+                        runner.run(batch if self.has_rows else tensors)
 
     def _buckets(self) -> list[dict[str, int]]:
         rules = self.graph.batching.pad
         lengths = itertools.product(*rules.values())
         return [dict(zip(rules, choice, strict=True)) for choice in lengths]
 
-    @property
-    def running_s(self) -> float:
-        """How long the run in hand has taken so far; 0 when idle."""
-        since = self.batcher.running_since
-        return 0.0 if since is None else time.monotonic() - since
+    def _open(self, threads: int) -> Runner:
+        outputs = [spec.name for spec in self.graph.outputs]
+        return Runner(self.path, outputs, device=self._device, threads=threads)
 
-    def close(self, *, timeout_s: float) -> None:
-        """Finish what is queued, then free the graph."""
-        self.batcher.close(timeout_s=timeout_s)
-        if not self.batcher.alive:
-            self.runner.close()
+    def _free(self) -> None:
+        self.runner.close()
+        if self._single:
+            self._single.close()
 
 
-def _pad(array: Array, shape: tuple[int | str, ...], rules: dict[str, tuple[int, ...]]) -> Array:
-    lengths: dict[str, int] = {}
-    for axis, label in enumerate(shape):
-        steps = rules.get(str(label))
-        if steps:
-            size = array.shape[axis]
-            lengths[str(label)] = next((step for step in steps if step >= size), size)
-    return _fit(array, shape, lengths)
+def fit_all(tensors: Tensors, graph: Graph, lengths: Lengths) -> Tensors:
+    """Every input with its named axes cut or zero-padded to the given lengths."""
+    return {spec.name: fit(tensors[spec.name], spec.shape, lengths) for spec in graph.inputs}
 
 
-def _fit(array: Array, shape: tuple[int | str, ...], lengths: dict[str, int]) -> Array:
+def fit(array: Array, shape: tuple[int | str, ...], lengths: Lengths) -> Array:
     """Cut or zero-pad the named axes to the given lengths."""
     for axis, label in enumerate(shape):
         length = lengths.get(label, array.shape[axis]) if isinstance(label, str) else None

@@ -1,20 +1,30 @@
 """One version in memory: its lanes, encoders and state. Knows no store and no other version."""
 
-import asyncio
+import ctypes
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from model_store.bundle import Bundle
-from model_store.manifest import Manifest, Verb
-from model_store.spec import Encoder
+from model_store.inputs.tensor import TensorInput
+from model_store.manifest import MAIN_GRAPH, Graph, Manifest, Verb
+from model_store.spec import Encoder, Tensors
 from service.errors import NoSuchVerb
-from service.lane import Lane
-from service.settings import Settings
+from service.lane import Ground, Lane
 from service.telemetry import ModelMeter, Telemetry
+
+NUMPY = {"bfloat16": "uint16", "string": "object"}
+"""How a tensor's type is called in NumPy, where that is another name."""
 
 
 class LoadedModel:
-    """A version that answers: one lane per graph, verbs point at lanes."""
+    """A version that answers: one lane per graph, verbs point at lanes.
+
+    Whoever uses it holds a lease meanwhile; one that is retired is closed when the last lease ends.
+    Leases are taken and given back on the event loop only.
+    """
 
     def __init__(
         self, bundle: Bundle, lanes: dict[str, Lane], encoders: dict[str, Encoder],
@@ -22,14 +32,30 @@ class LoadedModel:
     ) -> None:  # fmt: skip
         self.bundle, self.lanes, self.encoders = bundle, lanes, encoders
         self.meter, self.memory_bytes = meter, memory_bytes
+        self.last_used = time.monotonic()
+        self._leases = 0
+        self._when_free: Callable[[], None] | None = None
 
     @property
     def manifest(self) -> Manifest:
         return self.bundle.manifest
 
     @property
+    def main(self) -> Lane:
+        """The lane that V2 clients mean by the model's bare name."""
+        return self.lanes.get(MAIN_GRAPH) or next(iter(self.lanes.values()))
+
+    @property
     def provider(self) -> str:
-        return next(iter(self.lanes.values())).runner.provider
+        return self.main.runner.provider
+
+    @property
+    def batching(self) -> dict[str, object]:
+        """How many rows share a run of the main graph, and why none do where that is so."""
+        lane = self.main
+        if lane.batches:
+            return {"max_rows": lane.batcher.max_rows}
+        return {"max_rows": 1, "reason": lane.why_not}
 
     def verb(self, name: str) -> Verb:
         """Raises NoSuchVerb with the verbs it has."""
@@ -41,18 +67,41 @@ class LoadedModel:
         found: Verb = verb
         return found
 
+    # --- leases --------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        self._leases += 1
+        self.last_used = time.monotonic()
+
+    def release(self) -> None:
+        self._leases -= 1
+        if not self._leases and self._when_free:
+            self._when_free()
+
+    def retire(self, when_free: Callable[[], None]) -> None:
+        """Call ``when_free`` as soon as nobody holds a lease; nobody may take one any more."""
+        if self._leases:
+            self._when_free = when_free
+        else:
+            when_free()
+
+    def __enter__(self) -> "LoadedModel":
+        return self  # the lease was taken by whoever handed it out
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def close(self, *, timeout_s: float) -> None:
-        """Finish queued work and free the graphs."""
+        """Finish queued work and free the graphs. Blocks; not on the event loop."""
         for lane in self.lanes.values():
             lane.close(timeout_s=timeout_s)
 
 
-def load(
-    bundle: Bundle, settings: Settings, threads: int, loop: asyncio.AbstractEventLoop,
-    telemetry: Telemetry,
-) -> LoadedModel:  # fmt: skip
-    """Verify, load and warm up. Blocks: call it from a thread. Raises StoreError, ServiceError."""
-    name, version = bundle.manifest.name, bundle.manifest.version
+def load(bundle: Bundle, ground: Ground, telemetry: Telemetry) -> LoadedModel:
+    """Verify, load, learn and warm up. Blocks: call it from a thread. Raises StoreError,
+    ServiceError, ItemError.
+    """
+    manifest = bundle.manifest
     phases = {}
 
     def lap(phase: str, since: float) -> float:
@@ -62,31 +111,76 @@ def load(
     before, clock = resident_bytes(), time.monotonic()
     bundle.verify()
     clock = lap("verify", clock)
-    meter = telemetry.meter(name, version)
+    meter = telemetry.meter(manifest.name, manifest.version)
     lanes: dict[str, Lane] = {}
     try:
-        for graph in bundle.manifest.graphs:
+        encoders: dict[str, Encoder] = {verb: bundle.encoder(verb) for verb in manifest.verbs}
+        for graph in manifest.graphs:
+            row = _row(manifest, graph, encoders)
+            guessed = bool(manifest.inferred)
             lanes[graph] = Lane(
-                bundle, graph, settings=settings, threads=threads, loop=loop, tell=meter.batch
+                bundle, graph, row, ground=ground, tell=meter.batch, guessed=guessed
             )
-        clock = lap("load", clock)
-        encoders: dict[str, Encoder] = {v: bundle.encoder(v) for v in bundle.manifest.verbs}
-        for verb_name, verb in bundle.manifest.verbs.items():
-            for_input, _ = verb.read_parameters({})
-            lanes[verb.graph].warm_up(encoders[verb_name](verb.example, for_input))
     except BaseException:
         for lane in lanes.values():
             lane.close(timeout_s=1)
         raise
-    lap("warm_up", clock)
+    lap("load", clock)
     for phase, seconds in phases.items():
-        telemetry.load.labels(name, str(version), phase).set(seconds)
+        telemetry.load.labels(*meter.labels, phase).set(seconds)
     meter.pending = lambda: sum(lane.batcher.queued_rows for lane in lanes.values())
     # At least the weights: a later load reuses pages that an earlier one freed.
-    weights = sum(bundle.manifest.files[g.file].size_bytes for g in bundle.manifest.graphs.values())
-    memory = max(resident_bytes() - before, weights)
-    telemetry.memory.labels(name, str(version)).set(memory)
+    memory = max(resident_bytes() - before, weight_bytes(bundle))
+    telemetry.memory.labels(*meter.labels).set(memory)
     return LoadedModel(bundle, lanes, encoders, meter, memory)
+
+
+def _row(manifest: Manifest, graph: str, encoders: dict[str, Encoder]) -> Tensors:
+    """One row that the graph takes: of the example of a verb that it serves, else zeros."""
+    spec = manifest.graphs[graph]
+    for name, verb in manifest.verbs.items():
+        if verb.graph == graph:
+            if isinstance(verb.input, TensorInput) and verb.example is None:
+                return verb.input.blank().tensors
+            for_input, _ = verb.read_parameters({})
+            tensors = encoders[name](verb.example, for_input).tensors
+            if not spec.batching.rows:
+                return tensors
+            return {key: array[:1] for key, array in tensors.items()}
+    return _zeros(spec)
+
+
+def _zeros(graph: Graph) -> Tensors:
+    """Dynamic axes are as short as the manifest's padding allows, else 1."""
+    rules = graph.batching.pad
+    shapes = {
+        spec.name: [
+            size if isinstance(size, int) else rules.get(size, (1,))[0] for size in spec.shape
+        ]
+        for spec in graph.inputs
+    }
+    return {
+        spec.name: np.full(shapes[spec.name], "", object) if spec.dtype == "string"
+        else np.zeros(shapes[spec.name], NUMPY.get(spec.dtype, spec.dtype))
+        for spec in graph.inputs
+    }  # fmt: skip
+
+
+def weight_bytes(bundle: Bundle) -> int:
+    """What the files of its graphs, and of the weights beside them, hold."""
+    graphs = {graph.file for graph in bundle.manifest.graphs.values()}
+    return sum(
+        entry.size_bytes
+        for name, entry in bundle.manifest.files.items()
+        if name in graphs or name.endswith((".data", ".bin", ".weights"))
+    )
+
+
+def trim_memory() -> None:
+    """Give what a closed model left behind back to the system; malloc keeps it otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
+    if trim:
+        trim(0)
 
 
 def resident_bytes() -> int:

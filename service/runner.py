@@ -1,41 +1,46 @@
 """The only file that knows ONNX Runtime: sessions, providers, threads."""
 
+import ctypes
 import logging
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import onnxruntime
 
-from model_store.spec import Tensors
-from service.errors import NotReady
+from model_store.spec import Array, Tensors
+from service.errors import NotReady, OutOfMemory
 
 log = logging.getLogger(__name__)
 
+VERSION: str = onnxruntime.__version__
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 CGROUP = Path("/sys/fs/cgroup")
 FATAL = 4
+BFLOAT16, BFLOAT16_ONNX = "tensor(bfloat16)", 16
+NO_MEMORY = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory", "alloc_failed")
+"""What ONNX Runtime's messages say, in lower case, where an allocation failed."""
 
 
 class Runner:
-    """One ONNX graph, loaded. ``run`` may be called from one thread at a time."""
+    """One ONNX graph, loaded. ``run`` may be called from several threads at once.
+
+    bfloat16 tensors travel as the uint16 numbers of their bits: NumPy has no such type.
+    """
 
     def __init__(
-        self, path: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int
-    ) -> None:
-        """Raises NotReady with a reason when the graph cannot be loaded on ``device``."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning threads burn a core while idle and fight each other once there are two sessions.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The memory plan is per shape; batches here have many.
-        options.enable_mem_pattern = False
-        # Its errors reach us as exceptions; its own lines would stand between those of our log.
-        options.log_severity_level = FATAL
+        self, path: Path, outputs: Sequence[str] = (), *,
+        device: Literal["auto", "cpu", "cuda"] = "auto", threads: int,
+    ) -> None:  # fmt: skip
+        """``outputs`` are those wanted, all of them if none is named. Raises NotReady with a reason
+        when the graph cannot be loaded on ``device``, or lacks one of them.
+        """
+        self.threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=_providers(device)
+                str(path), _options(threads), providers=_providers(device)
             )
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a class per kind of damage
             reason = str(error).replace(str(path), path.name)  # callers read it; the folder is ours
@@ -43,15 +48,67 @@ class Runner:
         self.provider: str = self._session.get_providers()[0]
         if device == "cuda" and self.provider != CUDA:
             raise NotReady(f"{path.name}: CUDA was asked for, but ONNX Runtime fell back to CPU")
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        found = [output.name for output in self._session.get_outputs()]
+        missing = set(outputs) - set(found)
+        if missing:
+            raise NotReady(f"{path.name}: it has no output {sorted(missing)}, only {found}")
+        self._outputs = list(outputs) or found
+        sides = (*self._session.get_inputs(), *self._session.get_outputs())
+        self._brain_floats = {value.name for value in sides if value.type == BFLOAT16}
+        self._forward: Callable[[Tensors], Any] = (
+            self._run_values if self._brain_floats else self._run_arrays
+        )
 
     def run(self, tensors: Tensors) -> Tensors:
-        """One forward pass; every output, by name."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, tensors), strict=True))
+        """One forward pass; the outputs by name. Raises OutOfMemory, or as ONNX Runtime does."""
+        try:
+            return dict(zip(self._outputs, self._forward(tensors), strict=True))
+        except Exception as error:
+            words = str(error).lower()
+            if isinstance(error, MemoryError) or any(sign in words for sign in NO_MEMORY):
+                raise OutOfMemory("the run asked for more memory than there is") from error
+            raise
 
     def close(self) -> None:
         """Give the memory back. The runner is dead afterwards."""
         self._session = None
+
+    def _run_arrays(self, tensors: Tensors) -> list[Array]:
+        outputs: list[Array] = self._session.run(self._outputs, tensors)
+        return outputs
+
+    def _run_values(self, tensors: Tensors) -> list[Array]:
+        values = {name: self._value(name, array) for name, array in tensors.items()}
+        return [_array(value) for value in self._session.run_with_ort_values(self._outputs, values)]
+
+    def _value(self, name: str, array: Array) -> Any:
+        array = np.ascontiguousarray(array)
+        if name in self._brain_floats:
+            make = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type
+            return make(array, BFLOAT16_ONNX)
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _array(value: Any) -> Array:
+    if value.data_type() != BFLOAT16:
+        array: Array = value.numpy()
+        return array
+    size = value.tensor_size_in_bytes()
+    memory = (ctypes.c_char * size).from_address(value.data_ptr())
+    return np.frombuffer(memory, np.uint16).reshape(value.shape()).copy()
+
+
+def _options(threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads burn a core while idle and fight each other once there are two sessions.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The memory plan is per shape; batches here have many.
+    options.enable_mem_pattern = False
+    # Its errors reach us as exceptions; its own lines would stand between those of our log.
+    options.log_severity_level = FATAL
+    return options
 
 
 def _providers(device: str) -> list[str]:
@@ -71,6 +128,14 @@ def cpu_budget() -> int:
         if quota:
             return max(1, min(cores, round(quota)))
     return cores
+
+
+def cpu_name() -> str:
+    """The processor's model and features: what was learned on one is not used on another."""
+    wanted = ("model name", "flags", "Features", "CPU part")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = {line.partition(":")[0].strip(): line for line in reversed(lines)}
+    return "\n".join(found[key] for key in wanted if key in found)
 
 
 def _quota_v2() -> float | None:

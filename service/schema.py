@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 from model_store.spec import Tensors
+
+VersionKey: TypeAlias = tuple[str, int]
+"""A model's name and the number of a version."""
 
 
 class Priority(Enum):
@@ -31,7 +34,7 @@ class Ask:
     body_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivered:
     """What a batch gave for one entry: its own rows only, and where its time went."""
 

@@ -20,6 +20,35 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where graphs run; auto takes CUDA where it works"
     )
+    repository: Literal["watch", "all", "explicit"] = Field(
+        default="watch",
+        description="which models are served: all, all and what is published while the server runs"
+        " (watch), or those named in models and by load calls (explicit)",
+    )
+    models: frozenset[str] = Field(
+        default=frozenset(), description="JSON list of names that explicit mode loads at start"
+    )
+    lazy: bool = Field(
+        default=False, description="load a model when it is first asked for, not at start"
+    )
+    pinned: frozenset[str] = Field(
+        default=frozenset(),
+        description="JSON list of names that are loaded at start and never evicted",
+    )
+    max_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="memory of loaded models; past it the least recently used goes; 0: no budget",
+    )
+    strict_readiness: bool = Field(
+        default=True, description="a model that fails to load at start keeps /readyz at 503"
+    )
+    tune: bool = Field(
+        default=True, description="measure at load how each graph runs best on this machine"
+    )
+    cache: Path = Field(
+        default=Path("~/.cache/modelhub"), description="the folder of what was measured at load"
+    )
     threads: int = Field(default=0, ge=0, description="compute threads; 0 follows the CPU quota")
     max_batch_rows: int = Field(
         default=64, ge=1, description="rows in one run at most (a model's own limit may be lower)"
@@ -50,6 +79,14 @@ class Settings(BaseSettings):
     )
     admin_keys: frozenset[Key] = Field(
         default=frozenset(), description="JSON list of keys that may also change the hub"
+    )
+    keep_alive_s: int = Field(
+        default=75, ge=1, description="close a connection that was idle this long"
+    )
+    access_log_per_s: int = Field(
+        default=100,
+        ge=0,
+        description="lines a second for requests that went well; the others are counted in one",
     )
     log_format: Literal["json", "text"] = Field(default="text", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -1,21 +1,23 @@
-"""Every metric name, and how log lines look. Nothing global: one Telemetry per app."""
+"""Every metric name. Nothing global: one Telemetry per app.
 
-import json
-import logging
-import sys
+What happens per request or per batch is counted in plain numbers on the event loop and made into
+Prometheus samples at a scrape; the client library's own counters would cost more than the routing.
+"""
+
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.schema import BatchReport
@@ -23,53 +25,110 @@ from service.schema import BatchReport
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MODEL = ("model", "version")
-TRITON_DURATIONS = ("request", "queue", "compute_input", "compute_infer", "compute_output")
+STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
+NS = 1_000_000_000
+
+
+class Tally:
+    """A histogram in plain numbers, with one writer."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Upper bound → how many are not above it, as Prometheus counts."""
+        so_far, found = 0, []
+        for bound, number in zip([*map(float, self.bounds), "+Inf"], self.counts, strict=True):
+            so_far += number
+            found.append((str(bound), float(so_far)))
+        return found
+
+
+class Duration:
+    """How often, and how long in all: what Triton's statistics are made of."""
+
+    __slots__ = ("count", "ns")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ns = 0
+
+    def add(self, seconds: float, times: int = 1) -> None:
+        self.count += times
+        self.ns += int(seconds * NS) * times
 
 
 class ModelMeter:
-    """What one version has done. Plain numbers when hot; Prometheus reads them at a scrape."""
+    """What one version has done. Written on the event loop only."""
 
-    def __init__(self, telemetry: "Telemetry", model: str, version: int) -> None:
-        labels = {"model": model, "version": str(version)}
+    def __init__(self, model: str, version: int) -> None:
         self.labels = (model, str(version))
-        self.success = 0
         self.failure = dict.fromkeys(("REJECTED", "CANCELED", "BACKEND", "OTHER"), 0)
         self.rows = 0
+        """Rows inferred."""
         self.runs = 0
-        self.seconds = dict.fromkeys(TRITON_DURATIONS, 0.0)
+        """Runs of a graph, failed ones too."""
+        self.durations = {name: Duration() for name in ("success", "fail", *STAGES)}
+        """Per request; the time of a batch counts for each request that begins in it."""
+        self.batches: dict[int, Duration] = defaultdict(Duration)
+        """Rows in a run → runs that went well."""
+        self.last_inference_ms = 0
+        """Unix milliseconds; 0 when there was none."""
         self.pending: Callable[[], int] = lambda: 0
-        self._batch_rows = telemetry.batch_rows.labels(**labels)
-        self._queue = telemetry.queue.labels(**labels)
-        self._compute = telemetry.compute.labels(**labels)
-        self._padding = telemetry.padding.labels(**labels)
+        self.queue_s, self.compute_s = Tally(SECONDS), Tally(SECONDS)
+        self.batch_rows = Tally(ROWS)
+        self.padding_cells = 0
+
+    @property
+    def success(self) -> int:
+        return self.durations["success"].count
 
     def batch(self, report: BatchReport) -> None:
-        """Called from the lane's thread after each run."""
-        self._batch_rows.observe(report.rows)
-        self._compute.observe(report.compute_s)
+        """One run of a graph is over."""
+        self.batch_rows.observe(report.rows)
+        self.compute_s.observe(report.compute_s)
         self.runs += 1
         if not report.failed:
             self.rows += report.rows
-            self.seconds["compute_infer"] += report.compute_s
+            self.durations["compute_infer"].add(report.compute_s, len(report.queue_s))
+            self.batches[report.rows].add(report.compute_s)
+        queue = self.durations["queue"]
         for waited in report.queue_s:
-            self._queue.observe(waited)
-            self.seconds["queue"] += waited
+            self.queue_s.observe(waited)
+            queue.add(waited)
 
     def stage(self, name: str, seconds: float) -> None:
         """Time spent before (``compute_input``) or after (``compute_output``) the graph."""
-        self.seconds[name] += seconds
+        self.durations[name].add(seconds)
+
+    def succeeded(self, input_s: float, output_s: float, total_s: float) -> None:
+        """The two stages and the request in one: a call that only passes tensors takes this way."""
+        durations = self.durations
+        durations["compute_input"].add(input_s)
+        durations["compute_output"].add(output_s)
+        durations["success"].add(total_s)
+        self.last_inference_ms = int(time.time() * 1000)
 
     def padded(self, real: int, padded: int) -> None:
         """Cells sent to the graph, and how many of them were real."""
-        self._padding.inc(padded - real)
+        self.padding_cells += padded - real
 
     def request(self, seconds: float, failure: str | None) -> None:
         """One request is over; ``failure`` is one of Triton's reasons."""
         if failure:
             self.failure[failure] += 1
+            self.durations["fail"].add(seconds)
         else:
-            self.success += 1
-            self.seconds["request"] += seconds
+            self.durations["success"].add(seconds)
+            self.last_inference_ms = int(time.time() * 1000)
 
 
 class Telemetry:
@@ -79,29 +138,12 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each one, which nothing here reads
         self.registry = CollectorRegistry()
         self.meters: dict[tuple[str, int], ModelMeter] = {}
-
-        def histogram(name: str, words: str, buckets: Iterable[float]) -> Histogram:
-            return Histogram(name, words, MODEL, registry=self.registry, buckets=tuple(buckets))
-
-        self.requests = Counter(
-            "modelhub_requests", "HTTP requests by route and status",
-            ("route", "status"), registry=self.registry,
-        )  # fmt: skip
-        self.total = Histogram(
-            "modelhub_request_seconds", "From the first byte read to the last one sent",
-            ("route",), registry=self.registry, buckets=SECONDS,
-        )  # fmt: skip
-        self.in_flight = Gauge(
-            "modelhub_requests_in_flight", "Requests being answered", registry=self.registry
-        )
+        self.requests: dict[tuple[str, str], int] = defaultdict(int)
+        """(route, status) → answered."""
+        self.request_s: dict[str, Tally] = defaultdict(lambda: Tally(SECONDS))
+        """Route → from the first byte read to the last one sent."""
+        self.in_flight = 0
         self.ready = Gauge("modelhub_ready", "1 when /readyz says yes", registry=self.registry)
-        self.queue = histogram("modelhub_queue_seconds", "Waiting for a batch", SECONDS)
-        self.compute = histogram("modelhub_compute_seconds", "One run of a graph", SECONDS)
-        self.batch_rows = histogram("modelhub_batch_rows", "Rows in one run", ROWS)
-        self.padding = Counter(
-            "modelhub_padding_cells", "Cells computed only because of padding", MODEL,
-            registry=self.registry,
-        )  # fmt: skip
         self.memory = Gauge(
             "modelhub_model_memory_bytes", "Memory a loaded version took", MODEL,
             registry=self.registry,
@@ -110,22 +152,33 @@ class Telemetry:
             "modelhub_load_seconds", "Time of the last load by phase", (*MODEL, "phase"),
             registry=self.registry,
         )  # fmt: skip
-        self.registry.register(_Triton(self))
+        self.registry.register(_Own(self))
+        self.registry.register(_Triton(self.meters))
 
     def meter(self, model: str, version: int) -> ModelMeter:
         """The version's meter; a version loaded again goes on counting."""
         key = (model, version)
         if key not in self.meters:
-            self.meters[key] = ModelMeter(self, model, version)
+            self.meters[key] = ModelMeter(model, version)
         return self.meters[key]
+
+    def unloaded(self, meter: ModelMeter) -> None:
+        """The version is no longer in memory; what it did stays counted."""
+        with contextlib.suppress(KeyError):
+            self.memory.remove(*meter.labels)
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """One HTTP request was answered."""
+        self.requests[route, str(status)] += 1
+        self.request_s[route].observe(seconds)
 
     def exposition(self) -> bytes:
         """The text Prometheus scrapes."""
         return generate_latest(self.registry)
 
 
-class _Triton(Collector):
-    """Triton's metric names from the same numbers, so its dashboards and autoscaling rules work."""
+class _Own(Collector):
+    """``modelhub_*``, in base units."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -134,7 +187,57 @@ class _Triton(Collector):
         return []  # names depend on nothing; saves a scrape at registration
 
     def collect(self) -> Iterable[Metric]:
-        meters = list(self._telemetry.meters.values())
+        telemetry = self._telemetry
+        requests = CounterMetricFamily(
+            "modelhub_requests", "HTTP requests by route and status", labels=("route", "status")
+        )
+        for labels, number in list(telemetry.requests.items()):
+            requests.add_metric(labels, number)
+        yield requests
+        in_flight = Metric("modelhub_requests_in_flight", "Requests being answered", "gauge")
+        in_flight.add_sample(in_flight.name, {}, telemetry.in_flight)
+        yield in_flight
+        routes: dict[tuple[str, ...], Tally] = {
+            (route,): tally for route, tally in telemetry.request_s.items()
+        }
+        yield _histogram("request_seconds", "From the first byte read to the last one sent",
+                         ("route",), routes)  # fmt: skip
+        meters = list(telemetry.meters.values())
+        histograms: tuple[tuple[str, str, Callable[[ModelMeter], Tally]], ...] = (
+            ("queue_seconds", "Waiting for a batch", lambda m: m.queue_s),
+            ("compute_seconds", "One run of a graph", lambda m: m.compute_s),
+            ("batch_rows", "Rows in one run", lambda m: m.batch_rows),
+        )
+        for name, words, read in histograms:
+            yield _histogram(name, words, MODEL, {m.labels: read(m) for m in meters})
+        padding = CounterMetricFamily(
+            "modelhub_padding_cells", "Cells computed only because of padding", labels=MODEL
+        )
+        for meter in meters:
+            padding.add_metric(meter.labels, meter.padding_cells)
+        yield padding
+
+
+def _histogram(
+    name: str, words: str, labels: tuple[str, ...], tallies: Mapping[tuple[str, ...], Tally]
+) -> Metric:
+    family = HistogramMetricFamily(f"modelhub_{name}", words, labels=labels)
+    for values, tally in tallies.items():
+        family.add_metric(values, tally.buckets(), tally.total)
+    return family
+
+
+class _Triton(Collector):
+    """Triton's metric names from the same numbers, so its dashboards and autoscaling rules work."""
+
+    def __init__(self, meters: Mapping[tuple[str, int], ModelMeter]) -> None:
+        self._meters = meters
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        meters = list(self._meters.values())
 
         def metric(name: str, words: str, read: Callable[[ModelMeter], float]) -> Metric:
             family = _metric(name, words)
@@ -153,62 +256,18 @@ class _Triton(Collector):
         yield failures
         yield metric("count", "Rows inferred", lambda m: m.rows)
         yield metric("exec_count", "Runs of the graph", lambda m: m.runs)
-        for name in TRITON_DURATIONS:
-            words = f"Cumulative {name.replace('_', ' ')} time in microseconds"
-            yield metric(f"{name}_duration_us", words, partial(_microseconds, name))
+        for stage in ("request", *STAGES):
+            words = f"Cumulative {stage.replace('_', ' ')} time in microseconds"
+            key = "success" if stage == "request" else stage
+            yield metric(f"{stage}_duration_us", words, partial(_microseconds, key))
         yield metric("pending_request_count", "Rows waiting for a run", lambda m: m.pending())
+
+
+def _microseconds(stage: str, meter: ModelMeter) -> float:
+    return meter.durations[stage].ns // 1000
 
 
 def _metric(name: str, words: str) -> Metric:
     # Untyped, because the client library puts _total behind every counter that it is told of,
     # and Triton's have none.
     return Metric(f"nv_inference_{name}", words, "unknown")
-
-
-def _microseconds(stage: str, meter: ModelMeter) -> float:
-    return int(meter.seconds[stage] * 1e6)
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line; what a record carries in ``fields`` stands beside the message."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line.update(getattr(record, "fields", {}))
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-class TextFormatter(logging.Formatter):
-    """The same for people."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = getattr(record, "fields", {})
-        words = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
-        return f"{super().format(record)} {words}".rstrip()
-
-
-def _plain(value: object) -> str:
-    """A caller's path may hold line ends and terminal codes; they shall not shape the log."""
-    text = str(value)
-    return text if text.isprintable() else repr(text)
-
-
-def configure_logging(log_format: str, level: str) -> None:
-    """Send everything, uvicorn's lines too, to standard error in one format."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = TextFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level.upper())
-    # Its lines of start and stop repeat ours.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)

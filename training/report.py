@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from model_store.manifest import Draft
+from model_store.manifest import Draft, Provenance
 from model_store.spec import Array
 from training.fit import History
 from training.recipe import Evaluation
@@ -28,7 +28,6 @@ def write(
 
 def card(name: str, draft: Draft, pictures: Sequence[str]) -> str:
     """The model card, after Mitchell et al. 2019 (arXiv 1810.03993): what, how good, from what."""
-    origin = draft.provenance
     rows = [["this model", *(f"{value:.4g}" for value in draft.metrics.values())]]
     for baseline, values in draft.baselines.items():
         cells = (f"{values[metric]:.4g}" if metric in values else "–" for metric in draft.metrics)
@@ -38,7 +37,6 @@ def card(name: str, draft: Draft, pictures: Sequence[str]) -> str:
         "| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]
     )
     worst = max(parity.max_difference for parity in draft.parity.values())
-    settings = ", ".join(f"{key}={value}" for key, value in origin.config.items())
     shown = "\n".join(f"![{stem.replace('_', ' ')}]({stem}.png)" for stem in pictures)
     return f"""# {name}
 
@@ -57,15 +55,22 @@ ONNX Runtime differs from torch by at most {worst:.1e}.
 
 ## Origin
 
-- Data: {origin.data} (licence: {origin.data_license}).
-- Weights: {origin.weights}.
-- Made by `modelhub train {origin.recipe} --profile {origin.profile} --seed {origin.seed}` in \
-{origin.train_seconds:.0f} s of training ({settings}).
+{_origin(draft.provenance)}
 
 ## Pictures
 
 {shown}
 """
+
+
+def _origin(origin: Provenance | None) -> str:
+    if origin is None:
+        return "Unknown."
+    settings = ", ".join(f"{key}={value}" for key, value in origin.config.items())
+    return f"""- Data: {origin.data} (licence: {origin.data_license}).
+- Weights: {origin.weights}.
+- Made by `modelhub train {origin.recipe} --profile {origin.profile} --seed {origin.seed}` in \
+{origin.train_seconds:.0f} s of training ({settings})."""
 
 
 def learning_curve(histories: Sequence[History]) -> Figure:

@@ -8,9 +8,10 @@ from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
+from model_store.answers.tensor import TensorAnswer
 from model_store.answers.vector import VectorAnswer
 
 AnswerSpec = Annotated[
-    AnomalyAnswer | ClassesAnswer | ForecastAnswer | ImageAnswer | VectorAnswer,
+    AnomalyAnswer | ClassesAnswer | ForecastAnswer | ImageAnswer | TensorAnswer | VectorAnswer,
     Field(discriminator="kind"),
 ]

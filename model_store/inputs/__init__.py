@@ -8,8 +8,10 @@ from model_store.inputs.image import ImageInput
 from model_store.inputs.none import NoneInput
 from model_store.inputs.series import SeriesInput
 from model_store.inputs.table import TableInput
+from model_store.inputs.tensor import TensorInput
 from model_store.inputs.text import TextInput
 
 InputSpec = Annotated[
-    ImageInput | NoneInput | SeriesInput | TableInput | TextInput, Field(discriminator="kind")
+    ImageInput | NoneInput | SeriesInput | TableInput | TensorInput | TextInput,
+    Field(discriminator="kind"),
 ]

@@ -13,15 +13,21 @@ from model_store.errors import NotFound
 from model_store.inputs.none import NoneInput
 from model_store.manifest import Category, Family, Verb, VerbName
 from model_store.spec import show
-from service.body import Part, read_body, read_form
+from service.body import (
+    MAX_TIMEOUT_MS,
+    Part,
+    read_body,
+    read_form,
+    read_priority,
+    read_timeout_ms,
+)
 from service.errors import BadBody, UnreadableMedia
 from service.hub import ModelHub
-from service.schema import Ask, Priority
+from service.schema import Ask
 
 PREFIX = "/v1"
 VERBS: tuple[VerbName, ...] = get_args(VerbName)
 BODY_FIELDS = ("inputs", "parameters")
-MAX_TIMEOUT_MS = 3_600_000
 State = Literal["ready", "loading", "unloaded", "failed"]
 
 
@@ -78,7 +84,7 @@ async def decode(
         items=items,
         parameters=parameters,
         deadline=deadline,
-        priority=_priority(request),
+        priority=read_priority(request.headers.get("x-priority")),
         body_bytes=len(body),
     )
 
@@ -154,25 +160,6 @@ def _read_form(parts: list[Part], verb: Verb) -> tuple[list[object], dict[str, o
     return items, parameters or {}
 
 
-def _timeout_ms(request: Request, default: int) -> int:
-    raw = request.headers.get("x-timeout-ms")
-    if raw is None:
-        return default
-    if not (
-        raw.isascii() and raw.isdecimal() and len(raw) <= 9 and 1 <= int(raw) <= MAX_TIMEOUT_MS
-    ):
-        raise BadBody(f"X-Timeout-Ms: expected 1 to {MAX_TIMEOUT_MS}; got {raw[:20]!r}")
-    return int(raw)
-
-
-def _priority(request: Request) -> Priority:
-    raw = request.headers.get("x-priority", "normal")
-    try:
-        return Priority[raw.upper()]
-    except KeyError:
-        raise BadBody(f"X-Priority: expected high, normal or low; got {raw[:20]!r}") from None
-
-
 # --- routes ------------------------------------------------------------------------------------
 
 
@@ -207,11 +194,11 @@ def router(hub: ModelHub) -> APIRouter:
 
 def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
     async def handler(ref: str, request: Request) -> Response:
-        timeout_ms = _timeout_ms(request, hub.settings.timeout_ms)
+        timeout_ms = read_timeout_ms(request.headers.get("x-timeout-ms"), hub.settings.timeout_ms)
         deadline = time.monotonic() + timeout_ms / 1000
-        model = await hub.find(ref, deadline)
-        ask = await decode(request, hub, ref, name, model.verb(name), deadline)
-        reply = await hub.answer(ask, model)
+        with await hub.find(ref, deadline) as model:
+            ask = await decode(request, hub, ref, name, model.verb(name), deadline)
+            reply = await hub.answer(ask, model)
         timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
         request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
         body = {"model": reply.model, "version": reply.version, "outputs": reply.outputs}

@@ -271,6 +271,8 @@ function fields(spec, inner) {
 
 function origin(model) {
   const from = model.provenance;
+  const card = model.card && more("Model card", h("pre", { class: "wrap" }, model.card));
+  if (!from) return section("Origin", h("p", { class: "quiet" }, "unknown"), card);
   const pairs = (values) => facts(Object.entries(values).map(([name, value]) => [words(name), String(value)]));
   return section("Origin",
     facts([["data", from.data], ["data licence", from.data_license], ["weights", from.weights],
@@ -278,7 +280,7 @@ function origin(model) {
     h("h4", {}, "Make it again"),
     code(`modelhub train ${from.recipe} --profile ${from.profile} --seed ${from.seed}`),
     more("Settings", pairs(from.config)), more("Packages", pairs(from.packages)),
-    model.card && more("Model card", h("pre", { class: "wrap" }, model.card)));
+    card);
 }
 
 function pictures(model) {

@@ -1,19 +1,46 @@
-"""A store in a temporary folder and a small bundle to put into it. No graph is run here."""
+"""A store in a temporary folder, and a small bundle and plain graphs to put into it."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
 
 from model_store.answers.classes import ClassesAnswer
 from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Draft, Graph, Manifest, Parity, Provenance, Tensor, Verb
 from model_store.store import Store
+from tests.model_store.commands import Modelhub
+from tests.model_store.graphs import echo, model_of, values
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "models")
+
+
+@pytest.fixture(scope="session")
+def graph() -> bytes:
+    """What the draft says: table float32 [batch, 2] → probabilities of the same shape."""
+    table, probabilities = values(
+        {name: ("FLOAT", ["batch", 2]) for name in ("table", "probabilities")}
+    )
+    node = helper.make_node("Softmax", ["table"], ["probabilities"], axis=1)
+    return bytes(model_of([node], [table], [probabilities]).SerializeToString())
+
+
+@pytest.fixture
+def plain(store: Store) -> Callable[..., Path]:
+    """``plain(model)`` puts a plain graph into the store, in Triton's layout, and says where."""
+
+    def plain(model: onnx.ModelProto | None = None, name: str = "bare", version: int = 1) -> Path:
+        folder = store.root / name / str(version)
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes((model or echo()).SerializeToString())
+        return folder
+
+    return plain
 
 
 @pytest.fixture
@@ -56,15 +83,31 @@ def draft() -> Draft:
 
 
 @pytest.fixture
-def publish(store: Store, draft: Draft) -> Callable[..., Manifest]:
+def publish(store: Store, draft: Draft, graph: bytes) -> Callable[..., Manifest]:
     """``publish("name")`` puts a bundle of three files into the store."""
 
-    def publish(name: str = "toy", graph: bytes = b"a graph, for all the store knows") -> Manifest:
+    def publish(name: str = "toy", content: bytes = graph) -> Manifest:
         with store.stage(name) as folder:
-            (folder / "model.onnx").write_bytes(graph)
+            (folder / "model.onnx").write_bytes(content)
             (folder / "card.md").write_text("# Toy\n")
             (folder / "pictures").mkdir()
             (folder / "pictures" / "curve.png").write_bytes(b"\x89PNG")
             return store.publish(name, folder, draft)
 
     return publish
+
+
+@pytest.fixture
+def modelhub(store: Store, capsys: pytest.CaptureFixture[str]) -> Modelhub:
+    return Modelhub(store, capsys)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[onnx.ModelProto | bytes], Path]:
+    def save(model: onnx.ModelProto | bytes) -> Path:
+        path = tmp_path / "model" / "model.onnx"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+        return path
+
+    return save

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,36 +14,10 @@ from model_store.cli import main
 from model_store.inputs.none import NoneInput
 from model_store.manifest import Draft, Manifest, Verb
 from model_store.store import Store
+from tests.model_store.commands import Modelhub
 
 Publish = Callable[..., Manifest]
 SCRIPT = Path(sys.executable).parent / "modelhub"
-
-
-class Modelhub:
-    """Runs the command in this process on the test's store."""
-
-    def __init__(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-        self.store, self.capsys = store, capsys
-
-    def __call__(self, *words: str) -> tuple[int, str, str]:
-        """Exit code, output, errors."""
-        command, *rest = words
-        try:
-            code = main([command, "--store", str(self.store.root), *rest])
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        out, err = self.capsys.readouterr()
-        return code, out, err
-
-    def json(self, *words: str) -> Any:
-        code, out, err = self(*words, "--json")
-        assert (code, err) == (0, "")
-        return json.loads(out)
-
-
-@pytest.fixture
-def modelhub(store: Store, capsys: pytest.CaptureFixture[str]) -> Modelhub:
-    return Modelhub(store, capsys)
 
 
 @pytest.fixture
@@ -135,6 +108,7 @@ def test_show_tells_all_about_one_version(
         "aliases     {'stable': 1}",
         f"folder      {store.root}/toy/1",
         "predict     table → classes  (model.onnx)",
+        "batches     up to 64 rows in one run\n",
         "scored on   100 rows held out",
         "parity      model: 1.0e-07 at rows [1, 3, 64]",
         "made by     toy_faults --profile quick --seed 7",

@@ -23,6 +23,7 @@ from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
+from model_store.answers.tensor import TensorAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.errors import ItemError, ItemMismatch
 from model_store.inputs import InputSpec
@@ -30,9 +31,10 @@ from model_store.inputs.image import ImageInput
 from model_store.inputs.none import NoneInput
 from model_store.inputs.series import SeriesInput
 from model_store.inputs.table import Column, TableInput
+from model_store.inputs.tensor import TensorInput
 from model_store.inputs.text import TextInput
 from model_store.manifest import Tensor
-from model_store.spec import AnswerKind, Array, Encoded, InputKind, Tensors
+from model_store.spec import AnswerKind, Array, Encoded, InputKind, Tensors, TensorSpec
 
 LONGEST_MESSAGE = 3_000
 
@@ -76,6 +78,17 @@ INPUTS = {
         {"a": 1.5, "colour": "green"},
         "colour",
     ),
+    "tensor": Sample(
+        TensorInput(
+            tensors=(
+                TensorSpec(name="x", dtype="float32", shape=("time", 2)),
+                TensorSpec(name="ids", dtype="int64", shape=(3,)),
+            )
+        ),
+        {"x": [[0.5, 1]], "ids": [1, 2, 3]},
+        {"x": [[0.5, 1]], "ids": [1, 2.5, 3]},
+        "ids",
+    ),
     "text": Sample(TextInput(max_tokens=8), "a good day", ["a", "list"], ""),
 }
 
@@ -93,6 +106,10 @@ ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
         {name: float32([[[1.0], [2.0]]]) for name in ("values", "lower", "upper")},
     ),
     "image": (ImageAnswer(), {"image": np.zeros((2, 3, 4, 4), np.uint8)}),
+    "tensor": (
+        TensorAnswer(tensors=(TensorSpec(name="y", dtype="float32", shape=(2,)),)),
+        {"y": float32([[0.5, float("nan")]])},
+    ),
     "vector": (VectorAnswer(size=2), {"embedding": float32([[0.5, -1.5]])}),
 }
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,10 @@ from model_store.answers.classes import ClassesAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.errors import BadManifest, ItemMismatch
 from model_store.inputs.none import NoneInput, NoneParameters
+from model_store.inputs.tensor import TensorInput
 from model_store.inputs.text import TextInput
 from model_store.manifest import Draft, FileEntry, Manifest, Verb
+from model_store.spec import TensorSpec
 
 FILES = {"model.onnx": FileEntry(sha256="0" * 64, size_bytes=3)}
 
@@ -22,6 +25,54 @@ def manifest(draft: Draft) -> Manifest:
 
 def test_manifest_survives_a_round_trip(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def _seal(body: dict[str, Any]) -> bytes:
+    """As a manifest of whatever age was sealed: the digest covers the fields that it had."""
+    body.pop("digest", None)
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.sha256(canonical).hexdigest()
+    return json.dumps({**body, "digest": digest}, indent=1).encode()
+
+
+def test_a_manifest_from_before_plain_graphs_is_read_as_it_was(manifest: Manifest) -> None:
+    body = json.loads(manifest.to_json())
+    assert _seal(dict(body)) == manifest.to_json()
+    del body["inferred"]
+    for graph in body["graphs"].values():
+        del graph["batching"]["rows"], graph["batching"]["reason"]
+    assert Manifest.from_json(_seal(body)) == manifest
+
+
+def test_a_published_manifest_needs_every_digest(manifest: Manifest) -> None:
+    body = json.loads(manifest.to_json())
+    for entry in ({"sha256": None, "size_bytes": 3}, {"size_bytes": 3}):
+        body["files"]["model.onnx"] = entry
+        with pytest.raises(BadManifest, match=r"manifest\.json: .*'model\.onnx' has no sha256"):
+            Manifest.from_json(_seal(body))
+    inferred = Manifest.model_validate({**body, "inferred": ["The shape."]})
+    assert inferred.files["model.onnx"].sha256 is None
+
+
+def test_no_manifest_file_may_say_that_it_was_inferred(manifest: Manifest) -> None:
+    """It would be believed without digests."""
+    inferred = manifest.model_copy(update={"inferred": ("The shape.",)})
+    with pytest.raises(BadManifest, match=r"manifest\.json: inferred: expected nothing"):
+        Manifest.from_json(inferred.to_json())
+
+
+def test_where_it_comes_from_may_be_unknown(manifest: Manifest) -> None:
+    unknown = Manifest(**{**manifest.model_dump(), "provenance": None})
+    assert Manifest.from_json(unknown.to_json()).provenance is None
+
+
+def test_a_scalar_is_for_graphs_without_rows(draft: Draft) -> None:
+    body = draft.model_dump()
+    body["graphs"]["model"]["outputs"][0]["shape"] = []
+    with pytest.raises(ValidationError, match="tensor probabilities is a scalar"):
+        Draft.model_validate(body)
+    body["graphs"]["model"]["batching"] = {"rows": False, "reason": "a scalar"}
+    assert Draft.model_validate(body).graphs["model"].outputs[0].shape == ()
 
 
 def test_metrics_keep_their_order(manifest: Manifest) -> None:
@@ -149,14 +200,21 @@ def test_main_verb_is_the_first_a_reader_thinks_of(
 
 
 def test_size_is_the_sum_of_the_files(publish: Callable[..., Manifest]) -> None:
-    graph = b"x" * 1000
-    assert publish(graph=graph).size_bytes == 1000 + len("# Toy\n") + len(b"\x89PNG")
+    assert publish(content=b"x" * 1000).size_bytes == 1000 + len("# Toy\n") + len(b"\x89PNG")
 
 
 def _verb(**parts: Any) -> Verb:
     return Verb(
         **{"example": {}, "input": NoneInput(noise_size=4), "answer": ImageAnswer()} | parts
     )
+
+
+def test_only_a_tensor_can_do_without_an_example() -> None:
+    pixels = TensorInput(tensors=(TensorSpec(name="x", dtype="uint8", shape=(2,)),))
+    assert _verb(input=pixels, example=None).sample() == [0, 0]
+    assert _verb(input=pixels, example=[1, 2]).sample() == [1, 2]
+    with pytest.raises(ValidationError, match="an input of kind none needs an example"):
+        _verb(example=None)
 
 
 def test_parameters_are_split_between_input_and_answer() -> None:

@@ -83,6 +83,11 @@ def test_rows_are_the_length_of_the_first_axis() -> None:
     assert Encoded({"a": np.zeros((3, 2))}).rows == 3
 
 
+def test_without_a_row_axis_all_is_one_row() -> None:
+    assert Encoded({"a": np.zeros((3, 2))}, row_axis=False).rows == 1
+    assert Encoded({"a": np.zeros(())}, row_axis=False).rows == 1
+
+
 def test_an_item_error_says_its_field_first() -> None:
     assert str(ItemError("expected x; got y", field="label")) == "label: expected x; got y"
     assert str(ItemError("expected x; got y")) == "expected x; got y"

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store.bundle import Bundle
-from model_store.errors import BadName, CorruptBundle, NotFound, StoreError, VersionInUse
+from model_store.errors import (
+    BadManifest,
+    BadName,
+    CorruptBundle,
+    NotFound,
+    StoreError,
+    VersionInUse,
+)
 from model_store.manifest import Draft, Manifest
 from model_store.store import NAME, STALE_STAGING_S, Store, split_ref
 
@@ -150,13 +157,34 @@ def test_published_bundle_has_every_file_with_its_hash(publish: Publish, store: 
     bundle.verify()
 
 
+def test_a_plain_graph_is_a_version_and_the_next_to_be_published_follows_it(
+    publish: Publish, store: Store, plain: Callable[..., Path]
+) -> None:
+    plain(name="toy", version=2)
+    plain(name="toy", version=5)
+    assert store.versions("toy") == [2, 5]
+    assert store.open("toy").manifest.inferred
+    assert publish().version == 6
+    assert not store.open("toy").manifest.inferred
+    store.set_alias("toy", "stable", 2)
+    assert store.open("toy").manifest.version == 2
+    assert store.remove("toy@5") == [5]
+
+
+def test_a_version_with_neither_manifest_nor_graph_cannot_be_opened(store: Store) -> None:
+    (store.root / "toy" / "1").mkdir(parents=True)
+    assert store.names() == ["toy"]
+    with pytest.raises(BadManifest, match=r"manifest\.json cannot be read: No such file"):
+        store.open("toy")
+
+
 def test_created_is_now_in_unix_seconds(publish: Publish) -> None:
     assert abs(publish().created - time.time()) < 5
 
 
-def test_a_staged_manifest_is_replaced_not_listed(store: Store, draft: Draft) -> None:
+def test_a_staged_manifest_is_replaced_not_listed(store: Store, draft: Draft, graph: bytes) -> None:
     with store.stage("toy") as folder:
-        (folder / "model.onnx").write_bytes(b"graph")
+        (folder / "model.onnx").write_bytes(graph)
         (folder / "manifest.json").write_text("from an earlier life")
         manifest = store.publish("toy", folder, draft)
     assert list(manifest.files) == ["model.onnx"]

@@ -72,12 +72,18 @@ def put(root: Path) -> Publish:
 
 
 @pytest.fixture
-async def hubs(root: Path) -> AsyncIterator[Hubs]:
+def quiet(root: Path, tmp_path: Path) -> dict[str, Any]:
+    """Settings of whatever is loaded in this process: over ``root``, in threads, unmeasured."""
+    return {"store": root, "threads": 1, "tune": False, "cache": tmp_path / "cache"}
+
+
+@pytest.fixture
+async def hubs(quiet: dict[str, Any]) -> AsyncIterator[Hubs]:
     """Makes hubs over ``root`` in this process, and closes them."""
     made: list[ModelHub] = []
 
     def make(**settings: Any) -> ModelHub:
-        made.append(ModelHub(Settings(**{"store": root, "threads": 1, **settings}), Telemetry()))
+        made.append(ModelHub(Settings(**{**quiet, **settings}), Telemetry()))
         return made[-1]
 
     yield make

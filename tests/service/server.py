@@ -1,13 +1,17 @@
 """``modelhub serve`` as a person runs it: a process of its own, asked over a real socket."""
 
+import atexit
 import contextlib
+import functools
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +24,14 @@ PATIENCE_S = 60.0
 MODELHUB = Path(sys.executable).parent / "modelhub"
 
 
+@functools.cache
+def cache() -> Path:
+    """What servers measure of a graph: once for this session of tests, never in the user's own."""
+    folder = Path(tempfile.mkdtemp(prefix="modelhub-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 class Server:
     """A running server. Its settings come by environment, as in a container."""
 
@@ -27,7 +39,10 @@ class Server:
         self.store = store
         self._lines, self._log = folder / "stdout", folder / "stderr"
         kept = {key: value for key, value in os.environ.items() if "MODELHUB_" not in key}
-        given = {"store": store, "port": 0, "threads": 1, "log_format": "json", **settings}
+        given = {
+            "store": store, "port": 0, "threads": 1, "log_format": "json", "cache": cache(),
+            "access_log_per_s": 1_000_000, **settings,
+        }  # fmt: skip
         names = {f"MODELHUB_{key.upper()}": str(value) for key, value in given.items()}
         with self._lines.open("w") as out, self._log.open("w") as err:
             self.process = subprocess.Popen(

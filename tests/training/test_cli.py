@@ -51,6 +51,7 @@ def test_train_publishes_a_version_with_the_flags_that_were_given(
     bundle = Store(tmp_path / "models").open("mine")
     bundle.verify()
     origin = bundle.manifest.provenance
+    assert origin
     assert (origin.recipe, origin.profile) == ("toy_faults", "quick")
     assert ToyConfig.model_validate(origin.config) == ToyConfig(
         epochs=1, hidden=4, bias=False, splits=(64, 20, 20), activation="tanh", seed=9,
@@ -67,6 +68,7 @@ def test_train_takes_the_users_own_data(modelhub: Callable[..., Result], tmp_pat
     manifest = Store(tmp_path / "models").open("toy_faults").manifest
     assert manifest.description == "Finds bad parts."
     origin = manifest.provenance
+    assert origin
     assert (origin.data, origin.data_license) == (str(tmp_path / "mine.csv"), "not stated")
 
 

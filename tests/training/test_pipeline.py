@@ -88,6 +88,7 @@ def test_the_manifest_has_the_recipes_facts(published: Published) -> None:
 
 def test_the_manifest_has_what_it_takes_to_make_the_model_again(published: Published) -> None:
     origin = published.manifest.provenance
+    assert origin
     assert (origin.recipe, origin.profile, origin.seed) == ("toy_faults", "quick", 3)
     assert ToyConfig.model_validate(origin.config) == published.recipe.config
     assert (origin.data, origin.data_license) == ("made up", "CC0-1.0")

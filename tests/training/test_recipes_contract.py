@@ -134,6 +134,7 @@ def test_a_recipe_publishes_a_bundle_that_verifies(trained: "Trained", name: str
     assert all(values.keys() <= manifest.metrics.keys() for values in manifest.baselines.values())
     assert manifest.baselines, "a score says little without one to compare it with"
     assert len(manifest.evaluation) > 20
+    assert manifest.provenance
     assert manifest.provenance.data
     assert manifest.provenance.data_license
     assert {"card.md", "learning_curve.png"} < set(manifest.files)

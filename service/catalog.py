@@ -1,0 +1,192 @@
+"""What the store holds, kept in memory: versions, aliases and listing entries. Loads no model.
+
+The disk is the truth; :meth:`Catalog.scan` finds what changed on it at the cost of one ``stat`` for
+each model.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+from model_store.bundle import Bundle
+from model_store.errors import NotFound, StoreError
+from model_store.manifest import Manifest
+from model_store.store import STABLE, Store, split_ref
+from service.schema import VersionKey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The versions of one model."""
+
+    versions: list[int]
+    aliases: dict[str, int]
+    default: int
+    """What the bare name means now."""
+    seen: int = 0
+    """When the model's folder last changed, in nanoseconds, as it was read."""
+    held: dict[int, Manifest] = field(default_factory=dict)
+    """Manifests read so far."""
+
+    @property
+    def target(self) -> int:
+        """What the bare name should mean: alias ``stable``, else the newest version."""
+        wanted = self.aliases.get(STABLE)
+        return wanted if wanted in self.versions else self.versions[-1]
+
+
+class Catalog:
+    """Every model of one store. Used on the event loop; reads the disk in ``pool``."""
+
+    def __init__(self, store: Store, pool: Executor) -> None:
+        self.store, self._pool = store, pool
+        self.shelves: dict[str, Shelf] = {}
+        self.choose: Callable[[str, Shelf], int] = lambda _, shelf: shelf.target
+        """Which version a bare name means; whoever knows what is loaded sets this."""
+        self._entries: dict[VersionKey, dict[str, Any]] = {}
+
+    # --- reading the disk ----------------------------------------------------------------------
+
+    async def scan(self) -> list[str]:
+        """Read again what changed since the last time; the names of those models."""
+        stamps = await self._blocking(self._stamps)
+        changed = [n for n, at in stamps.items() if self._stamp_of(n) != at]
+        gone = [name for name in self.shelves if name not in stamps]
+        for name in (*changed, *gone):
+            await self.refresh(name)
+        return [*changed, *gone]
+
+    async def refresh(self, name: str) -> Shelf | None:
+        """Read one model's versions and aliases; None where it has no version (any more)."""
+        versions, aliases, stamp = await self._blocking(self._read, name)
+        if not versions:
+            self.shelves.pop(name, None)
+            return None
+        old = self.shelves.get(name)
+        default = old.default if old and old.default in versions else versions[-1]
+        held = {v: m for v, m in old.held.items() if v in versions} if old else {}
+        shelf = Shelf(versions, aliases, default, stamp, held)
+        self.shelves[name] = shelf
+        self.settle(name)
+        return shelf
+
+    def settle(self, name: str) -> None:
+        """Choose anew what the bare name means: one assignment, which is the swap."""
+        shelf = self.shelves.get(name)
+        if shelf:
+            shelf.default = self.choose(name, shelf)
+
+    def _stamp_of(self, name: str) -> int:
+        shelf = self.shelves.get(name)
+        return shelf.seen if shelf else 0
+
+    def _stamps(self) -> dict[str, int]:
+        try:
+            with os.scandir(self.store.root) as found:
+                return {
+                    e.name: e.stat().st_mtime_ns
+                    for e in found
+                    if not e.name.startswith(".") and e.is_dir()
+                }
+        except OSError as error:
+            log.warning("the store cannot be read, what is loaded goes on: %s", error)
+            return {name: shelf.seen for name, shelf in self.shelves.items()}
+
+    def _read(self, name: str) -> tuple[list[int], dict[str, int], int]:
+        try:  # the time first: what changes while we read is read again
+            stamp = (self.store.root / name).stat().st_mtime_ns
+            versions = self.store.versions(name)
+        except (OSError, StoreError):
+            return [], {}, 0
+        try:
+            return versions, self.store.aliases(name), stamp
+        except StoreError as error:
+            log.error("%s: %s; served without aliases", name, error)
+            return versions, {}, stamp
+
+    async def _blocking(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    # --- finding -------------------------------------------------------------------------------
+
+    async def resolve(self, ref: str) -> VersionKey:
+        """REF → name and version. Raises NotFound, BadName."""
+        name, selector = split_ref(ref)
+        found = self.lookup(name, selector)
+        if found is None:
+            # Perhaps it was published a moment ago: the disk is the truth.
+            await self.refresh(name)
+            found = self.lookup(name, selector)
+        if found is None:
+            name, found = await self._blocking(self.store.resolve, ref)
+        return name, found
+
+    def lookup(self, name: str, selector: str) -> int | None:
+        """The version that a name and "", a number or an alias mean, as far as is known."""
+        shelf = self.shelves.get(name)
+        if shelf is None:
+            return None
+        if not selector:
+            return shelf.default
+        if selector.isdecimal():
+            return int(selector) if int(selector) in shelf.versions else None
+        return shelf.aliases.get(selector)
+
+    async def manifest(self, key: VersionKey) -> Manifest:
+        """Raises NotFound, BadManifest."""
+        name, version = key
+        shelf = self.shelves.get(name)
+        if shelf and version in shelf.held:
+            return shelf.held[version]
+        bundle: Bundle = await self._blocking(self.store.open, f"{name}@{version}")
+        if shelf:
+            shelf.held[version] = bundle.manifest
+        return bundle.manifest
+
+    # --- telling -------------------------------------------------------------------------------
+
+    async def entry(self, key: VersionKey) -> dict[str, Any]:
+        """What a listing says of a version, but for its state."""
+        name, version = key
+        shelf = self.shelves.get(name)
+        if shelf is None:
+            raise NotFound(f"no model {name!r} in the store")
+        entry: dict[str, Any] = {
+            "id": name, "object": "model", "created": 0, "owned_by": "modelhub",
+            "version": version, "versions": shelf.versions, "aliases": shelf.aliases,
+        }  # fmt: skip
+        try:
+            manifest = await self.manifest(key)
+        except StoreError as error:
+            return {**entry, "state": "failed", "reason": str(error), "verbs": [], "metrics": {}}
+        if key not in self._entries:
+            self._entries[key] = _facts(manifest)
+        return {**entry, **self._entries[key]}
+
+    def forget(self, key: VersionKey) -> None:
+        """A version is gone from the store, or was replaced in place."""
+        self._entries.pop(key, None)
+        shelf = self.shelves.get(key[0])
+        if shelf:
+            shelf.held.pop(key[1], None)
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    _, verb = manifest.main_verb
+    facts = manifest.model_dump(
+        mode="json", include={"created", "family", "category", "task", "description",
+                              "license", "metrics", "baselines"},
+    )  # fmt: skip
+    return {
+        **facts,
+        "verbs": list(manifest.verbs),
+        "input": verb.input.model_dump(mode="json"),
+        "answer": verb.answer.model_dump(mode="json"),
+        "size_bytes": manifest.size_bytes,
+    }

@@ -1,0 +1,371 @@
+"""uvicorn's HTTP protocol, with V2 infer calls answered below the app.
+
+FastAPI's machinery for a request (scope, task, middleware, routing, response) costs more than a
+small graph's run. A call that is plainly in order is therefore answered here, in callbacks: no
+task, no scope. **Whatever is not** (another path, no length, a wrong key, a model that has to be
+loaded first, a body over the limit, a connection with answers under way) is handed to the app,
+which knows every refusal; so this file holds none of them. What it does itself it does through the
+same code as the app: ``open_inference.infer``, the edge's gate, the table of errors.
+
+Clients repeat themselves: a head that was accepted once means the same when the same bytes come
+again, so its meaning is kept (:class:`Terms` and address) and it is not parsed again.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from fastapi import FastAPI, Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from model_store.errors import StoreError
+from model_store.store import split_ref
+from service.edge import CLIENT_GONE, Gate, request_id
+from service.errors import BadBody, ServiceError
+from service.hub import ModelHub
+from service.lane import Lane
+from service.loaded import LoadedModel
+from service.protocols.open_inference.answer import Answer, Chunk
+from service.protocols.open_inference.infer import PATH, ROUTE, Address, Call, Codec, Codecs, Terms
+
+log = logging.getLogger(__name__)
+
+Headers = dict[bytes, bytes]
+EncodeError = Callable[[Exception, str], Response]
+MAX_KEPT = 1024
+MAX_HEAD_BYTES = 2048
+NO_HEAD = b""
+TIMED = (
+    b"%bx-request-id: %b\r\n"
+    b"server-timing: queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f\r\n"
+)
+LEFT_TO_THE_APP = frozenset(
+    (b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"traceparent")
+)
+
+
+@dataclass(slots=True)
+class Head:
+    """What the bytes up to an infer call's body mean."""
+
+    url: bytes
+    address: Address
+    name: str
+    selector: str
+    terms: Terms
+    body_bytes: int
+    keep_alive: bool
+    asked_id: str
+    model: LoadedModel | None = None
+    """The version that answered last, with its lane and codec: found again as long as it serves."""
+    lane: Lane | None = None
+    codec: Codec | None = None
+
+
+class Below:
+    """What all connections share: the hub, the codecs, the gate, and what was understood before."""
+
+    def __init__(
+        self, hub: ModelHub, codecs: Codecs, gate: Gate, encode_error: EncodeError
+    ) -> None:
+        self.hub, self.codecs, self.gate, self.encode_error = hub, codecs, gate, encode_error
+        self.heads: dict[bytes, Head] = {}
+        self._addresses: dict[bytes, tuple[Address, str, str] | None] = {}
+
+    def address(self, url: bytes) -> tuple[Address, str, str] | None:
+        """Address, name and selector of an infer call's URL; None for any other URL."""
+        if url in self._addresses:
+            return self._addresses[url]
+        if len(self._addresses) >= MAX_KEPT:
+            self._addresses.clear()
+        found = self._addresses[url] = _read_address(url)
+        return found
+
+    def keep(self, raw: bytes, head: Head) -> None:
+        if len(self.heads) >= MAX_KEPT:
+            self.heads.clear()
+        self.heads[raw] = head
+
+    def find(self, head: Head) -> bool:
+        """Fill in who answers. False where the app has to see to it."""
+        model = self.hub.at_hand(head.name, head.selector)
+        if model is None:
+            return False
+        if model is not head.model:
+            try:
+                head.lane, head.codec = self.codecs.find(model, head.address)
+            except StoreError:
+                return False
+            head.model = model
+        return True
+
+
+def _read_address(url: bytes) -> tuple[Address, str, str] | None:
+    match = PATH.fullmatch(url.decode("latin-1"))
+    if not match:
+        return None
+    try:
+        address = Address.read(unquote(match[1]), match[2])
+        return address, *split_ref(address.ref)
+    except StoreError:
+        return None  # the app says what is wrong with it
+
+
+class Exchange(Call):
+    """One infer call on a connection. Stands where uvicorn keeps its own request cycle, and so has
+    the attributes that uvicorn looks at.
+    """
+
+    __slots__ = (
+        "_filled", "_protocol", "body", "disconnected", "head", "id", "keep_alive",
+        "message_event", "response_complete",
+    )  # fmt: skip
+
+    def __init__(
+        self, protocol: "HttpProtocol", head: Head, model: LoadedModel, lane: Lane, codec: Codec
+    ) -> None:
+        super().__init__(model, lane, codec)
+        model.acquire()
+        self._protocol, self.head = protocol, head
+        self.id = request_id(head.asked_id)
+        self.keep_alive = head.keep_alive
+        self.response_complete = self.disconnected = False
+        self.message_event = self  # uvicorn wakes its task by it; there is none
+        self.body: bytes | bytearray = b""
+        self._filled = 0
+        protocol.below.gate.telemetry.in_flight += 1
+
+    def set(self) -> None:
+        """The connection was lost."""
+        if not self.response_complete:
+            self.response_complete = True
+            self.cancel()
+            self._record(CLIENT_GONE)
+
+    def add(self, chunk: bytes) -> None:
+        """A piece of the body."""
+        if len(chunk) == self.head.body_bytes:
+            self.body = chunk  # all of it at once: nothing to gather
+            return
+        if not self._filled:
+            self.body = bytearray(self.head.body_bytes)
+        self.body[self._filled : self._filled + len(chunk)] = chunk  # type: ignore[index]
+        self._filled += len(chunk)
+
+    # --- answering -----------------------------------------------------------------------------
+
+    def succeed(self, answer: Answer) -> None:
+        fields = TIMED % (
+            answer.fields, self.id.encode(), self.queue_s * 1000, self.compute_s * 1000,
+            (time.monotonic() - self.started) * 1000,
+        )  # fmt: skip
+        self._write(200, fields, answer.chunks)
+
+    def fail(self, error: Exception) -> None:
+        response = self._protocol.below.encode_error(error, "/v2")
+        if response.status_code == 500:
+            fields = {"request_id": self.id}
+            log.error("request failed", exc_info=error, extra={"fields": fields})
+        total_ms = (time.monotonic() - self.started) * 1000
+        lines = [b"%b: %b\r\n" % field for field in response.raw_headers]
+        lines.append(b"x-request-id: %b\r\n" % self.id.encode())
+        lines.append(b"server-timing: total;dur=%.3f\r\n" % total_ms)
+        self._write(response.status_code, b"".join(lines), [bytes(response.body)])
+
+    def _write(self, status: int, fields: bytes, chunks: Sequence[Chunk]) -> None:
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._protocol.write(status, fields, chunks, keep_alive=self.keep_alive)
+        self._record(status)
+
+    def _record(self, status: int) -> None:
+        gate = self._protocol.below.gate
+        gate.telemetry.in_flight -= 1
+        gate.record(ROUTE, status, time.monotonic() - self.started, self._facts)
+
+    def _facts(self) -> dict[str, object]:
+        manifest = self.model.manifest
+        return {
+            "request_id": self.id,
+            "method": "POST",
+            "path": self.head.url.decode("latin-1"),
+            "queue_ms": round(self.queue_s * 1000, 2),
+            "compute_ms": round(self.compute_s * 1000, 2),
+            "model": manifest.name,
+            "version": manifest.version,
+        }
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection. Subclassed with ``below`` set (:func:`protocol_over`)."""
+
+    below: Below
+    _exchange: Exchange | None = None
+    """The call whose body is being read."""
+    _between = True
+    """The parser stands between two requests."""
+    _raw_head = NO_HEAD
+    """The head that the parser is about to read, where it lies whole in what came."""
+    _idle_since = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        if self._between:
+            end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
+            head = self.below.heads.get(data[:end])
+            if head and len(data) == end + head.body_bytes and self._may_answer(head):
+                exchange = self._open(head)
+                exchange.begin(memoryview(data)[end:], head.terms)
+                return
+            self._raw_head = data[:end] if end > 3 else NO_HEAD
+        super().data_received(data)
+
+    # --- from the parser -----------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        # uvicorn makes its scope here; it is made later, and only for what goes to the app.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._between = False
+        self._exchange = None
+
+    def on_headers_complete(self) -> None:
+        raw, self._raw_head = self._raw_head, NO_HEAD
+        head = self._read_head()
+        if head and self._may_answer(head):
+            if raw and head.keep_alive and not head.asked_id:
+                self.below.keep(raw, head)
+            self._exchange = self._open(head)
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._exchange is None:
+            super().on_body(body)
+        else:
+            self._exchange.add(body)
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            super().on_message_complete()
+        elif not exchange.response_complete:
+            exchange.begin(memoryview(exchange.body), exchange.head.terms)
+
+    def _read_head(self) -> Head | None:
+        """What the parser read, where it is an infer call that no rule of the app is against."""
+        below = self.below
+        found = below.address(self.url)
+        if not found or self.parser.get_method() != b"POST":
+            return None
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or not LEFT_TO_THE_APP.isdisjoint(headers):
+            return None
+        if int(length) > below.hub.settings.max_body_bytes or len(headers) != len(self.headers):
+            return None
+
+        def header(name: str) -> str | None:
+            value = headers.get(name.encode())
+            return None if value is None else value.decode("latin-1")
+
+        try:
+            if below.gate.needs_keys:
+                path = self.url.decode("latin-1")
+                below.gate.check_key(headers.get(b"authorization", b""), "POST", path)
+            terms = Terms.read(header, below.hub.settings.timeout_ms)
+        except ServiceError:
+            return None
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        return Head(self.url, *found, terms, int(length), keep_alive, header("x-request-id") or "")
+
+    def _may_answer(self, head: Head) -> bool:
+        """Nothing is under way on the connection, and the model is loaded. Answers go out in order:
+        uvicorn keeps the line.
+        """
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        return not self.flow.write_paused and self.below.find(head)
+
+    def _open(self, head: Head) -> Exchange:
+        assert head.model and head.lane and head.codec  # noqa: S101 - found by _may_answer
+        exchange = Exchange(self, head, head.model, head.lane, head.codec)
+        self.cycle = exchange  # type: ignore[assignment]
+        return exchange
+
+    # --- to the socket -------------------------------------------------------------------------
+
+    def write(
+        self, status: int, fields: bytes, chunks: Sequence[Chunk], *, keep_alive: bool
+    ) -> None:
+        """Status line, headers and body in one go."""
+        lines = [STATUS_LINE[status]]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines += (fields, b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        self.transport.write(b"".join([*lines, *chunks]))
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Bytes that are no HTTP are refused in the shape of any other refusal."""
+        error = BadBody("expected an HTTP/1.1 request; got something else")
+        response = self.below.encode_error(error, self.url.decode("latin-1") if self.url else "/")
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        lines = [b"HTTP/1.1 400 Bad Request", *(b": ".join(header) for header in headers)]
+        self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        self.transport.close()
+
+    # --- idle connections ----------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        # uvicorn's, but one timer a connection instead of one a response.
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._await_idleness(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """The timer looks for itself whether the connection was idle."""
+
+    def _await_idleness(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing():
+            return
+        busy = self.cycle is not None and not self.cycle.response_complete
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if busy or not self._between or left_s > 0:
+            self._await_idleness(max(left_s, 1.0))
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task:
+            self.timeout_keep_alive_task.cancel()
+
+
+def protocol_over(app: FastAPI, encode_error: EncodeError) -> type[HttpProtocol]:
+    """The protocol class for a server of ``app``."""
+    state = app.state
+
+    class Bound(HttpProtocol):
+        below = Below(state.hub, state.codecs, state.gate, encode_error)
+
+    return Bound

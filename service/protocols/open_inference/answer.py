@@ -1,0 +1,116 @@
+"""A graph's outputs → the body of an infer answer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from model_store.spec import Array, Tensors
+from service.protocols.open_inference import wire
+from service.protocols.open_inference.request import Plan, Wish
+from service.protocols.open_inference.signature import Signature
+
+Chunk = bytes | memoryview
+MAX_HEADS = 64
+"""Headers of answers kept for a plan."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """The body in pieces, and the fields of its HTTP head as they go over the wire."""
+
+    chunks: list[Chunk]
+    fields: bytes
+
+
+class Writer:
+    """Writes the answers of one graph. ``labels`` name classes, where the model has them."""
+
+    def __init__(
+        self, signature: Signature, name: str, version: int, labels: Sequence[str] = ()
+    ) -> None:
+        self._signature, self._labels, self._version = signature, labels, version
+        self._start = b'{"model_name":%s,"model_version":"%d"' % (orjson.dumps(name), version)
+
+    def write(self, plan: Plan, outputs: Tensors) -> Answer:
+        """Raises BadBody where a type that has no JSON form was asked for as JSON."""
+        if plan.id is None and all(w.binary and not w.classes for w in plan.wishes):
+            return self._write_binary(plan, outputs)
+        head, data = self._start, []
+        if plan.id is not None:
+            head += b',"id":' + orjson.dumps(plan.id)
+        described = []
+        for wish in plan.wishes:
+            array, datatype = self._value(wish, outputs[wish.name])
+            text = self._describe(wish.name, datatype, array.shape)
+            if wish.binary:
+                data.append(wire.to_binary(array, datatype))
+                text += b',"parameters":{"binary_data_size":%d}}' % len(data[-1])
+            else:
+                text += b',"data":' + wire.to_json(array, datatype, wish.name) + b"}"
+            described.append(text)
+        head += b',"outputs":[' + b",".join(described) + b"]}"
+        return Answer([head, *data], self._fields(head, data))
+
+    def _write_binary(self, plan: Plan, outputs: Tensors) -> Answer:
+        """The common case: the header depends on the shapes alone and is kept in the plan."""
+        slots = self._signature.outputs
+        data: list[Chunk] = []
+        key: list[object] = []
+        for wish in plan.wishes:
+            array = outputs[wish.name]
+            data.append(wire.to_binary(array, slots[wish.name].datatype))
+            key += (array.shape, len(data[-1]))
+        known = plan.heads.get(tuple(key))
+        if known is None:
+            described = [
+                self._describe(w.name, slots[w.name].datatype, outputs[w.name].shape)
+                + b',"parameters":{"binary_data_size":%d}}' % len(chunk)
+                for w, chunk in zip(plan.wishes, data, strict=True)
+            ]
+            head = self._start + b',"outputs":[' + b",".join(described) + b"]}"
+            known = head, self._fields(head, data)
+            if len(plan.heads) < MAX_HEADS:
+                plan.heads[tuple(key)] = known
+        return Answer([known[0], *data], known[1])
+
+    def _fields(self, head: bytes, data: Sequence[Chunk]) -> bytes:
+        size = len(head) + sum(len(chunk) for chunk in data)
+        lines = [f"content-length: {size}", f"x-model-version: {self._version}"]
+        if data:
+            lines.append(f"inference-header-content-length: {len(head)}")
+        kind = "octet-stream" if data else "json"
+        return "\r\n".join([f"content-type: application/{kind}", *lines, ""]).encode()
+
+    def _describe(self, name: str, datatype: str, shape: Sequence[int]) -> bytes:
+        """Open at its end: parameters or data follow."""
+        axes = ",".join(map(str, shape))
+        return b'{"name":%s,"datatype":"%s","shape":[%s]' % (
+            orjson.dumps(name), datatype.encode(), axes.encode(),
+        )  # fmt: skip
+
+    def _value(self, wish: Wish, array: Array) -> tuple[Array, str]:
+        datatype = self._signature.outputs[wish.name].datatype
+        if not wish.classes:
+            return array, datatype
+        return classified(array, datatype, wish.classes, self._labels), "BYTES"
+
+
+def classified(array: Array, datatype: str, count: int, labels: Sequence[str]) -> Array:
+    """The ``count`` largest values of each row as ``value:index:label``, as Triton writes them."""
+    if datatype == "BF16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    rows = array.reshape(len(array), -1) if array.ndim > 1 else array.reshape(1, -1)
+    count = min(count, rows.shape[1])
+    found = np.empty((len(rows), count), object)
+    for place, row in enumerate(rows):
+        order = np.argsort(-row.astype(np.float64), kind="stable")[:count]
+        found[place] = [_class(float(row[k]), int(k), labels, rows.shape[1]) for k in order]
+    return found if array.ndim > 1 else found[0]
+
+
+def _class(value: float, index: int, labels: Sequence[str], classes: int) -> str:
+    text = f"{value:f}" if math.isfinite(value) else str(value)
+    return f"{text}:{index}:{labels[index]}" if len(labels) == classes else f"{text}:{index}"
