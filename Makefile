@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up install dev train serve check format test test-fast prove clean
+.PHONY: help up install dev train serve check format test test-fast prove soak bench clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -59,6 +59,14 @@ test-fast: dev ## the tests that take seconds
 
 prove: dev ## the full profiles over three seeds against their promised scores (half an hour)
 	$(BIN)/pytest -s tests/test_scores.py --full -k full_profile
+
+bench: install ## measure the server against what the graphs and HTTP alone can do (ten minutes)
+	$(BIN)/python -m training.reference_graphs bench-models
+	$(BIN)/modelhub bench --store bench-models --body binary,json --concurrency 1,16,64 --limits \
+	  --json bench.json --markdown bench.md --plot bench.png
+
+soak: dev ## versions swapped and models reloaded under load, on a real server (minutes)
+	$(BIN)/pytest -s --soak -m soak tests/service
 
 clean: ## remove what the commands above made, but no models
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -129,7 +129,8 @@ class Batcher:
         """Who is in the middle of a run, and since when (monotonic seconds)."""
         self.queued_rows = 0
         self._threads: list[threading.Thread] = []
-        self._start(workers)
+        # The event loop does not wait for company: it would have to be asked again and again.
+        self._start(workers or int(delay_s > 0))
 
     def _start(self, workers: int) -> None:
         for number in range(workers):
@@ -181,6 +182,7 @@ class Batcher:
         """Give up: rows still waiting are never run, and ``done`` is not called."""
         with self._lock:
             self._settle(entry)
+        entry.done = _nobody  # its outcome may be on its way already
 
     def close(self, *, timeout_s: float) -> None:
         """Refuse new rows, finish those waiting, end the threads. Blocks up to ``timeout_s``.
@@ -249,12 +251,7 @@ class Batcher:
             try:
                 if not self._await_work():
                     return
-                way = self._alone if self._has_lane_alone() else self._shared
-                with self._turns.take(self._share, way.threads):
-                    # Taken only now: while others had their turn, the batch grew.
-                    work = self._work_once(way)
-                if work.outcomes or work.reports:
-                    self.loop.call_soon_threadsafe(self._hand_out, work)
+                self._work_while_due()
             except Exception:
                 if self.loop.is_closed():
                     return  # nobody is left to answer
@@ -271,19 +268,40 @@ class Batcher:
                     return False
                 self._work.wait(min(waits_s, default=None))
 
-    def _has_lane_alone(self) -> bool:
-        return not self._running and self.queued_rows <= self.max_rows
+    def _work_while_due(self) -> None:
+        """Batch after batch, each in a turn of its own."""
+        way = self._way()
+        with self._turns.take(self._share, way.threads) as turn:
+            while True:
+                # Taken only now: while others had their turn, the batch grew.
+                work = self._work_once(way)
+                if work.outcomes or work.reports:
+                    self.loop.call_soon_threadsafe(self._hand_out, work)
+                if not self._is_due():
+                    return
+                way = self._way()
+                turn.renew(way.threads)
+
+    def _is_due(self) -> bool:
+        with self._lock:
+            return any(self._wait_s(queue) <= 0 for queue in self._queues.values())
+
+    def _way(self) -> Way:
+        alone = not self._running and self.queued_rows <= self.max_rows
+        return self._alone if alone else self._shared
 
     def _work_once(self, way: Way) -> Round:
         work, me = Round(), threading.get_ident()
         try:
+            self._running[me] = time.monotonic()  # first: rows are in the queue or in hand
             self._collect(work)
-            self._running[me] = time.monotonic()
             self._serve(way, work.batch, work)
         except Exception as error:
             log.exception("batch of %d entries failed in the loop itself", len(work.batch))
             fault = ModelFault(f"the batch could not be served ({type(error).__name__})")
-            work.outcomes.extend((entry, fault) for entry, _, _ in work.batch)
+            with self._lock:
+                left = [entry for entry, _, _ in work.batch if self._settle(entry)]
+            work.outcomes.extend((entry, fault) for entry in left)
         finally:
             self._running.pop(me, None)
         return work
@@ -391,15 +409,17 @@ class Batcher:
                     own = {name: array[offset:end] for name, array in outputs.items()}
                     offset = end
                 entry.compute_s += spent
-                if stop - start < entry.rows:
-                    if entry.parts is None:
-                        entry.parts = []
-                    entry.parts.append((start, own))
-                    if sum(count(part) for _, part in entry.parts) < entry.rows:
+                outcome: Delivered | Exception
+                try:
+                    whole = own if stop - start == entry.rows else _add_part(entry, start, own)
+                except ValueError as error:
+                    outcome = ModelFault(f"what several runs gave for it cannot be joined: {error}")
+                else:
+                    if whole is None:
                         continue
-                    own = concatenate([part for _, part in sorted(entry.parts, key=itemgetter(0))])
+                    outcome = Delivered(whole, entry.queue_s, entry.compute_s)
                 if self._settle(entry):
-                    outcomes.append((entry, Delivered(own, entry.queue_s, entry.compute_s)))
+                    outcomes.append((entry, outcome))
 
     def _hand_out(self, work: Round) -> None:
         """On the event loop, once for the whole batch."""
@@ -413,3 +433,19 @@ class Batcher:
                 entry.done(outcome)
             except Exception:
                 log.exception("an answer could not be delivered")  # the others still are
+
+
+def _add_part(entry: Entry, start: int, part: Tensors) -> Tensors | None:
+    """All outputs of an entry that was split, once they are there. Raises ValueError where a graph
+    gives its batches outputs of different widths.
+    """
+    if entry.parts is None:
+        entry.parts = []
+    entry.parts.append((start, part))
+    if sum(count(part) for _, part in entry.parts) < entry.rows:
+        return None
+    return concatenate([part for _, part in sorted(entry.parts, key=itemgetter(0))])
+
+
+def _nobody(_: Delivered | Exception) -> None:
+    """Whom an entry that was given up tells its outcome."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from service.bench.cli import add_bench
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 NEEDED = ("fastapi", "uvicorn", "onnxruntime", "orjson", "pydantic_settings")
 BACKLOG = 2048
 EXIT_S = 0.5
-SHOWN = ("store", "host", "port", "device", "threads", "log_format", "log_level")
+SHOWN = (
+    "store", "repository", "host", "port", "device", "threads", "log_format", "log_level",
+)  # fmt: skip
 """Settings with a flag of their own; all of them can be set by environment."""
 
 
@@ -33,6 +37,8 @@ def add_commands(commands: Any) -> None:
     words = "Serve the models of a store over HTTP."
     serve = commands.add_parser("serve", help=words, description=words)
     serve.add_argument("--store", type=Path, metavar="DIR", help="the folder of models")
+    words = "which models: all and what is published later (watch, the default), all, or explicit"
+    serve.add_argument("--repository", choices=["watch", "all", "explicit"], help=words)
     serve.add_argument("--host", metavar="H", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, metavar="P", help="port to listen on (default: 8000)")
     serve.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where graphs run")
@@ -41,6 +47,7 @@ def add_commands(commands: Any) -> None:
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     serve.epilog = "Every setting can also be given as MODELHUB_NAME in the environment."
     serve.set_defaults(run=_serve)
+    add_bench(commands)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -37,10 +37,7 @@ EncodeError = Callable[[Exception, str], Response]
 MAX_KEPT = 1024
 MAX_HEAD_BYTES = 2048
 NO_HEAD = b""
-TIMED = (
-    b"%bx-request-id: %b\r\n"
-    b"server-timing: queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f\r\n"
-)
+TIMED = b"%bx-request-id: %b\r\nserver-timing: queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f\r\n"
 LEFT_TO_THE_APP = frozenset(
     (b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"traceparent")
 )
@@ -58,10 +55,8 @@ class Head:
     body_bytes: int
     keep_alive: bool
     asked_id: str
-    model: LoadedModel | None = None
-    """The version that answered last, with its lane and codec: found again as long as it serves."""
-    lane: Lane | None = None
-    codec: Codec | None = None
+    found: tuple[LoadedModel, Lane, Codec] | None = None
+    """The version that answered last, with its lane and codec: right as long as it serves."""
 
 
 class Below:
@@ -93,12 +88,11 @@ class Below:
         model = self.hub.at_hand(head.name, head.selector)
         if model is None:
             return False
-        if model is not head.model:
+        if head.found is None or model is not head.found[0]:
             try:
-                head.lane, head.codec = self.codecs.find(model, head.address)
+                head.found = model, *self.codecs.find(model, head.address)
             except StoreError:
                 return False
-            head.model = model
         return True
 
 
@@ -296,8 +290,8 @@ class HttpProtocol(HttpToolsProtocol):
         return not self.flow.write_paused and self.below.find(head)
 
     def _open(self, head: Head) -> Exchange:
-        assert head.model and head.lane and head.codec  # noqa: S101 - found by _may_answer
-        exchange = Exchange(self, head, head.model, head.lane, head.codec)
+        assert head.found  # noqa: S101 - by _may_answer
+        exchange = Exchange(self, head, *head.found)
         self.cycle = exchange  # type: ignore[assignment]
         return exchange
 
@@ -342,7 +336,8 @@ class HttpProtocol(HttpToolsProtocol):
         """The timer looks for itself whether the connection was idle."""
 
     def _await_idleness(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+        look = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, look)
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -53,21 +54,25 @@ class Lane:
         self.graph: Graph = bundle.manifest.graphs[graph_name]
         self.path = bundle.path(self.graph.file)
         self._device = settings.device
+        laps = [time.monotonic()]
         self.runner = self._open(cores)
         self._single: Runner | None = None
+        laps.append(time.monotonic())
         try:
             untried = self._why_untried(row) if guessed else ""
             self.tuning = (
-                Tuning(1, reason=untried)
-                if untried
-                else self._learn(bundle, row, settings, cores)
+                Tuning(1, reason=untried) if untried else self._learn(bundle, row, settings, cores)
             )
             self._choose_runners(cores)
+            laps.append(time.monotonic())
             if not untried:
                 self._warm_up(row)
         except BaseException:
             self._free()
             raise
+        laps.append(time.monotonic())
+        self.seconds = dict(zip(("load", "tune", "warm_up"), np.diff(laps).tolist(), strict=True))
+        """How long each phase of loading took."""
         single = self._single
         self.batcher = Batcher(
             Way(self.runner.run, self.runner.threads),
@@ -178,7 +183,8 @@ class Lane:
         found = notebook.read(key)
         if found is None:
             found = self._measure(fit_all(row, self.graph, self._buckets()[-1]), cap, cores)
-            notebook.write(key, found)
+            if found.quiet:
+                notebook.write(key, found)
         return found
 
     def _measure(self, row: Tensors, cap: int, cores: int) -> Tuning:

@@ -2,6 +2,7 @@
 
 import ctypes
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,15 +103,9 @@ def load(bundle: Bundle, ground: Ground, telemetry: Telemetry) -> LoadedModel:
     ServiceError, ItemError.
     """
     manifest = bundle.manifest
-    phases = {}
-
-    def lap(phase: str, since: float) -> float:
-        phases[phase] = time.monotonic() - since
-        return time.monotonic()
-
     before, clock = resident_bytes(), time.monotonic()
     bundle.verify()
-    clock = lap("verify", clock)
+    phases = Counter({"verify": time.monotonic() - clock})
     meter = telemetry.meter(manifest.name, manifest.version)
     lanes: dict[str, Lane] = {}
     try:
@@ -125,7 +120,8 @@ def load(bundle: Bundle, ground: Ground, telemetry: Telemetry) -> LoadedModel:
         for lane in lanes.values():
             lane.close(timeout_s=1)
         raise
-    lap("load", clock)
+    for lane in lanes.values():
+        phases.update(lane.seconds)
     for phase, seconds in phases.items():
         telemetry.load.labels(*meter.labels, phase).set(seconds)
     meter.pending = lambda: sum(lane.batcher.queued_rows for lane in lanes.values())

@@ -42,7 +42,9 @@ def concatenate(parts: Sequence[Tensors]) -> Tensors:
 
 
 def checked(outputs: Tensors, rows: int) -> None:
-    """Raises ModelFault where an output has not one entry per row."""
+    """Raises ModelFault where an output has not one entry per row, or there is none."""
+    if not outputs:
+        raise ModelFault("it gave no output")
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != rows:
             raise ModelFault(f"output {name} has shape {array.shape} for {rows} rows")

@@ -33,6 +33,8 @@ LEAST_S = 0.02
 """Each size is run at least this long, and at least twice."""
 GAIN = 1.05
 """A second session, which costs the weights once more, has to pay this much."""
+QUIET = 0.85
+"""Side by side, the cores were ours for at least this share of the time."""
 NEAR = 0.97
 """The smallest batch that comes this close to the best rate is taken: it answers sooner."""
 
@@ -53,6 +55,8 @@ class Tuning:
     """Why rows must not share a run; empty where they may."""
     rows_per_s: float = 0.0
     """The best rate that was measured."""
+    quiet: bool = True
+    """The machine had nothing else to do meanwhile, so the measurement is worth keeping."""
 
 
 # --- may rows share a run? ---------------------------------------------------------------------
@@ -155,13 +159,16 @@ def sweep(
         return _inline(single, row, first, max_rows)
     together: dict[int, float] = {}
     apart: dict[int, float] = {}
+    shares: list[float] = []
     rows, flat = 1, 0
     while rows <= max_rows and flat < 2 and (rows == 1 or time.monotonic() < end):
         best = max([*together.values(), *apart.values()], default=0.0)
         try:
             together[rows] = rows / _seconds(alone, row, rows)
             if cores > 1:
-                apart[rows] = cores * rows / _seconds_side_by_side(single, row, rows, cores)
+                seconds, share = _seconds_side_by_side(single, row, rows, cores)
+                apart[rows] = cores * rows / seconds
+                shares.append(share)
         except OutOfMemory:
             break
         flat = flat + 1 if max(together[rows], apart.get(rows, 0.0)) < 1.03 * best else 0
@@ -170,7 +177,8 @@ def sweep(
     rates = apart if pays else together
     best = max(rates.values())
     smallest = min(rows for rows, rate in rates.items() if rate >= NEAR * best)
-    return Tuning(smallest, side_by_side=pays, rows_per_s=round(best, 1))
+    quiet = not shares or sum(shares) / len(shares) >= QUIET
+    return Tuning(smallest, side_by_side=pays, rows_per_s=round(best, 1), quiet=quiet)
 
 
 def _inline(single: Run, row: Tensors, seconds: float, max_rows: int) -> Tuning:
@@ -201,24 +209,31 @@ def _seconds(run: Run, row: Tensors, rows: int) -> float:
     return min(spent)
 
 
-def _seconds_side_by_side(run: Run, row: Tensors, rows: int, callers: int) -> float:
-    """One run among ``callers`` at once: the median, as each slows the others."""
+def _seconds_side_by_side(
+    run: Run, row: Tensors, rows: int, callers: int
+) -> tuple[float, float]:  # fmt: skip
+    """One run among ``callers`` at once, and the share of their cores that they had.
+
+    The lower quartile: not the best run, which may have been alone, nor what others disturbed.
+    """
     batch = _repeated(row, rows)
     run(batch)
+    start = threading.Barrier(callers)
 
-    def call(_: int) -> list[float]:
+    def call(_: int) -> tuple[list[float], float]:
         start.wait()
         own: list[float] = []
+        busy_s = time.thread_time()
         while len(own) < 3 or sum(own) < LEAST_S:
             clock = time.perf_counter()
             run(batch)
             own.append(time.perf_counter() - clock)
-        return own
+        return own, (time.thread_time() - busy_s) / sum(own)
 
-    start = threading.Barrier(callers)
     with ThreadPoolExecutor(callers) as pool:
-        spent = sorted(second for own in pool.map(call, range(callers)) for second in own)
-    return spent[len(spent) // 2]
+        found = list(pool.map(call, range(callers)))
+    spent = sorted(second for own, _ in found for second in own)
+    return spent[len(spent) // 4], sum(share for _, share in found) / callers
 
 
 # --- remembering it ----------------------------------------------------------------------------

@@ -80,6 +80,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="train the full profiles too (half an hour)"
     )
+    parser.addoption("--soak", action="store_true", help="run the slow proofs of the server too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--soak"):
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.skip(reason="make soak runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Carries out a plan: model by model, body by body, load by load."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 from service.bench.answers import Answers, ask
@@ -106,8 +106,8 @@ class Bench:
         )
 
     def _split(self, model: str) -> Split | None:
-        statistics = self.control.statistics(model)
-        return Split.of(statistics) if statistics else None
+        versions = [Split.of(one) for one in self.control.statistics(model)]
+        return reduce(Split.and_also, versions) if versions else None
 
     def _cpu_s(self) -> float | None:
         return self._process.cpu_s() if self._process else None

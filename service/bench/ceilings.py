@@ -49,8 +49,8 @@ class Ceilings:
         if self._graph is not None:
             fit = layouts(connections, cell.rows, self._cores, batches=inputs.batches)
             best = self._graph.best(fit)
-            looks[ONNX_RUNTIME] = partial(self._graph.requests_per_s, best, self._window_s)
-            cell.ceilings[ONNX_RUNTIME] = Ceiling(detail=str(best))
+            looks[ONNX_RUNTIME] = partial(self._graph.most_per_s, best, self._window_s)
+            cell.ceilings[ONNX_RUNTIME] = Ceiling(detail="; ".join(map(str, best)))
         return looks
 
     def _look_at_echo(self, answers: Answers, connections: int) -> float:

@@ -51,12 +51,16 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     if arguments.store and not arguments.store.is_dir():
         raise BenchError(f"--store {arguments.store}: expected a folder of models")
     if arguments.plot:
+        if arguments.plot.suffix != ".png":
+            raise BenchError(f"--plot {arguments.plot}: expected a name that ends in .png")
         from service.bench.plot import check_library
 
         check_library()
     for path in (arguments.json, arguments.markdown, arguments.plot):
         if path and not path.absolute().parent.is_dir():
             raise BenchError(f"{path}: its folder does not exist")
+    if any(rate * arguments.window_s < 1 for rate in arguments.rate):
+        raise BenchError(f"--rate: less than one request in a window of {arguments.window_s:g} s")
     concurrency = arguments.concurrency or (() if arguments.rate else DEFAULT_CONCURRENCY)
     return Plan(
         models=tuple(arguments.models),
@@ -87,22 +91,12 @@ def _run(arguments: argparse.Namespace, plan: "Plan") -> int:
 
 def _measure(bench: "Bench", columns: "list[Column]") -> int:
     """Print a row for each cell; the exit code of a run that ended early, with what it had."""
-    from service.bench import report
     from service.bench.errors import BenchError
 
-    told = 0
-
-    def tell() -> None:
-        nonlocal told
-        for cell in bench.measured[told:]:
-            if not told:
-                print(report.line([column.title for column in columns], columns))
-            print(report.line(report.row(report.record(cell), columns), columns), flush=True)
-            told += 1
-
+    told, code = 0, 0
     try:
         for _ in bench.run():
-            tell()
+            told = _tell(bench, columns, told)
     except KeyboardInterrupt:
         print("\nmodelhub: stopped; this is what there is", file=sys.stderr)
         code = STOPPED
@@ -111,10 +105,20 @@ def _measure(bench: "Bench", columns: "list[Column]") -> int:
             raise
         print(f"modelhub: {error}; this is what there is", file=sys.stderr)
         code = 2
-    else:
-        code = 0
-    tell()
+    _tell(bench, columns, told)
     return code
+
+
+def _tell(bench: "Bench", columns: "list[Column]", told: int) -> int:
+    """Print the rows that nobody has seen; how many have been seen now."""
+    from service.bench import report
+
+    for cell in bench.measured[told:]:
+        if not told:
+            print(report.line([column.title for column in columns], columns))
+        print(report.line(report.row(report.record(cell), columns), columns), flush=True)
+        told += 1
+    return told
 
 
 def _write(arguments: argparse.Namespace, document: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ class _Open(Load):
     def __init__(self, target: Target, rate_per_s: float, window_s: float, seed: int) -> None:
         super().__init__(target, min(MAX_OPEN_CONNECTIONS, max(8, int(rate_per_s))))
         self._window_s = window_s
-        self._arrivals_s = _arrivals_s(rate_per_s, window_s, random.Random(seed))
+        self._coming_s = deque(arrivals_s(rate_per_s, window_s, seed))
         self._free: list[Connection] = []
         self._waiting: deque[float] = deque()
         self._begin_s = self._end_s = 0.0
@@ -138,13 +138,13 @@ class _Open(Load):
 
     def _tick(self) -> None:
         """Send what is due and set the alarm for what comes next."""
-        now_s, arrivals_s = time.perf_counter(), self._arrivals_s
-        while arrivals_s and self._begin_s + arrivals_s[0] <= now_s:
-            self._waiting.append(self._begin_s + arrivals_s.popleft())
+        now_s, coming_s = time.perf_counter(), self._coming_s
+        while coming_s and self._begin_s + coming_s[0] <= now_s:
+            self._waiting.append(self._begin_s + coming_s.popleft())
         while self._waiting and self._free:
             self._send(self._free.pop(), now_s)
-        if arrivals_s:
-            pause_s = self._begin_s + arrivals_s[0] - time.perf_counter()
+        if coming_s:
+            pause_s = self._begin_s + coming_s[0] - time.perf_counter()
             signal.setitimer(signal.ITIMER_REAL, max(SHORTEST_ALARM_S, pause_s))
         else:
             self._all_due.set()
@@ -185,12 +185,13 @@ class _Open(Load):
             self.take.latencies_s.append(now_s - began_s)  # it took at least that
 
 
-def _arrivals_s(rate_per_s: float, window_s: float, draw: random.Random) -> deque[float]:
-    """Seconds after the window's begin; those of the lead-in are negative.
+def arrivals_s(rate_per_s: float, window_s: float, seed: int) -> list[float]:
+    """Seconds after the window's begin, in order; those of the lead-in are negative.
 
     A Poisson process of which the number of arrivals is known is so many uniform draws. The number
     is what was asked for, or a short window at a low rate would be more of a lottery than a load.
     """
+    draw = random.Random(seed)
     before = [-LEAD_IN_S * draw.random() for _ in range(round(rate_per_s * LEAD_IN_S))]
     within = [window_s * draw.random() for _ in range(round(rate_per_s * window_s))]
-    return deque(sorted(before + within))
+    return sorted(before + within)

@@ -37,7 +37,7 @@ class Control:
         """Raises BenchError for an address that no load can go to."""
         parts = urlsplit(url)
         try:
-            port = parts.port or 80
+            port = 80 if parts.port is None else parts.port
         except ValueError:
             port = 0
         if parts.scheme != "http" or not parts.hostname or not port:
@@ -62,13 +62,13 @@ class Control:
         body: dict[str, Any] = json.loads(reply.body)
         return body
 
-    def statistics(self, model: str) -> dict[str, Any] | None:
-        """What the server has counted for the model; None where it offers no statistics."""
+    def statistics(self, model: str) -> list[dict[str, Any]]:
+        """What the server has counted for the model, by version; none where it does not count."""
         reply = self.call("GET", f"{model_path(model)}/stats")
         if reply.status != 200:
-            return None
-        stats = json.loads(reply.body).get("model_stats")
-        return stats[-1] if stats else None
+            return []
+        found: list[dict[str, Any]] = json.loads(reply.body).get("model_stats", [])
+        return found
 
     def call(
         self,

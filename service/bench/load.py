@@ -7,8 +7,9 @@ import asyncio
 import resource
 import time
 from abc import ABC, abstractmethod
+from array import array
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, MutableSequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class Take:
     """Answers of the right status and length."""
     answered: int = 0
     """The same over the whole load."""
-    latencies_s: list[float] = field(default_factory=list)
+    latencies_s: MutableSequence[float] = field(default_factory=list)
     client_cpu_s: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
     """Of the whole load, by HTTP status or by what happened instead of one."""
@@ -94,6 +95,7 @@ class Load(ABC):
         finally:
             self._close()
         self.take.answered = self.completed
+        self.take.latencies_s = array("d", self.take.latencies_s)  # a hundred windows are kept
         return self.take
 
     @abstractmethod

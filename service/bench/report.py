@@ -1,10 +1,12 @@
 """What a bench found: records for programs, tables for people. Prints nothing, draws nothing."""
 
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import reduce
+from importlib.metadata import version
 from statistics import median
 from typing import Any, NamedTuple, TypeAlias
 
@@ -43,8 +45,8 @@ def record(cell: Cell) -> Record:
     }
 
 
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1e3
+def _ms(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else seconds * 1e3
 
 
 def _us(seconds: float, number: int) -> float | None:
@@ -87,6 +89,7 @@ def document(records: Sequence[Record], plan: Plan, url: str, notes: Sequence[st
         "machine": platform.machine(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "modelhub": version("modelhub"),
     }
     return {
         "url": url,
@@ -110,7 +113,7 @@ class Column(NamedTuple):
 
 def columns(*, limits: bool) -> list[Column]:
     """Those of a run, with or without the ceilings."""
-    return [*_COLUMNS, *(_LIMITS if limits else ()), Column("errors", 0, _errors)]
+    return [*_COLUMNS, *(_LIMITS if limits else ()), Column("remarks", 0, _remarks)]
 
 
 def row(record: Record, columns: Sequence[Column]) -> list[str]:
@@ -136,14 +139,14 @@ def markdown(records: Sequence[Record], columns: Sequence[Column]) -> str:
 
 def number(value: float | None) -> str:
     """Three digits that count; no more is known."""
-    if value is None or value != value:
+    if value is None:
         return NOTHING
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _load(record: Record) -> str:
+def load(record: Record) -> str:
     rate = record.get("rate")
     return f"c={record['concurrency']:.0f}" if rate is None else f"{rate:g}/s"
 
@@ -170,7 +173,7 @@ def _ratio(ceiling: str) -> Callable[[Record], str]:
     return show
 
 
-def _errors(record: Record) -> str:
+def _remarks(record: Record) -> str:
     found = [f"{number} × {what}" for what, number in record["errors"].items()]
     found += [f"{record[what]} {what}" for what in ("late", "dropped") if record[what]]
     if not record["stable"]:
@@ -183,7 +186,7 @@ WORDS = 3
 _COLUMNS = (
     Column("model", 14, lambda record: str(record["model"])),
     Column("body", 6, lambda record: str(record["body"])),
-    Column("load", 7, _load),
+    Column("load", 7, load),
     Column("requests/s", 10, _plain("requests_per_s")),
     Column("rows/s", 7, _plain("rows_per_s")),
     Column("p50 ms", 6, _plain("p50_ms")),

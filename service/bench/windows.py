@@ -4,9 +4,8 @@ Knows no server and no graph: what a window does is handed in.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Literal
 
 from service.bench.load import Take
@@ -102,14 +101,9 @@ def measure(
             return
 
 
-def percentile(values: list[float], percent: float) -> float:
+def percentile(values: Sequence[float], percent: float) -> float:
     """The nearest rank; NaN of nothing."""
     if not values:
         return float("nan")
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
-
-
-def spread(values: list[float]) -> tuple[float, float, float] | None:
-    """Median, lowest, highest; None of nothing."""
-    return (median(values), min(values), max(values)) if values else None

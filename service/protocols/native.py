@@ -230,7 +230,8 @@ def _add_listing(routes: APIRouter, hub: ModelHub) -> None:
         manifest = await hub.manifest(f"{entry['id']}@{entry['version']}")
         card = await hub.file(ref, "card.md")
         body = manifest.model_dump(mode="json")
-        more = {key: body[key] for key in ("graphs", "verbs", "evaluation", "parity", "provenance")}
+        keys = ("graphs", "verbs", "evaluation", "parity", "provenance", "inferred")
+        more = {key: body[key] for key in keys}
         files = [f"{PREFIX}/models/{ref}/files/{name}" for name in manifest.files]
         text = card.read_text(encoding="utf-8") if card else ""
         return encode(
@@ -276,7 +277,9 @@ def document(schema: dict[str, Any], hub: ModelHub) -> None:
         operation = schema["paths"][f"{PREFIX}/models/{{ref}}/{name}"]["post"]
         models = [m for m in hub.loaded() if name in m.manifest.verbs]
         examples = {
-            m.manifest.name: {"value": {"inputs": [m.manifest.verbs[name].example]}} for m in models
+            m.manifest.name: {"value": {"inputs": [m.manifest.verbs[name].example]}}
+            for m in models
+            if m.manifest.verbs[name].example is not None
         }
         media: dict[str, Any] = {
             "application/json": {"schema": _body_schema(models, name), "examples": examples},

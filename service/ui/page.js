@@ -210,6 +210,10 @@ function attempt(ref, model) {
 }
 
 function command(ref, name, verb) {
+  if (verb.example === null) { // too large to show: the command line makes one
+    const url = new URL(`v1/models/${ref}/${name}`, document.baseURI);
+    return `modelhub example ${ref} | curl ${url} -H 'Content-Type: application/json' -d @-`;
+  }
   const body = JSON.stringify({ inputs: [verb.example] }).replaceAll("'", "'\\''");
   return [
     `curl ${new URL(`v1/models/${ref}/${name}`, document.baseURI)}`,
@@ -221,6 +225,7 @@ function command(ref, name, verb) {
 
 function scores(model) {
   const metrics = Object.keys(model.metrics);
+  if (metrics.length === 0) return section("Scores", h("p", { class: "quiet" }, model.evaluation));
   const row = ([name, values]) => h("tr", {}, h("th", { scope: "row" }, words(name)),
     metrics.map((metric) => h("td", {}, metric in values ? number(values[metric]) : "–")));
   const rows = [["this model", model.metrics], ...Object.entries(model.baselines)].map(row);
@@ -257,8 +262,13 @@ function signature(model) {
       + `${one.rows.join(", ")} rows (allowed: ${one.tolerance})`]);
   return section("Signature", verbs,
     parity.length > 0 && [h("h4", {}, "Parity of ONNX Runtime with the trainer"), facts(parity)],
+    model.inferred.length > 0 && [h("h4", {}, "Inferred from the graph"),
+      h("ul", { class: "plain" }, model.inferred.map((one) => h("li", {}, one)))],
+    model.batching && facts([["batching", batching(model.batching)]]),
     more("Graphs and their tensors", facts(rows)));
 }
+
+const batching = (one) => one.reason ? `rows do not share a run: ${one.reason}` : `up to ${one.max_rows} rows share a run`;
 
 /** A kind's fields as they are, so that a kind of tomorrow shows too; tensor names stay inside. */
 function fields(spec, inner) {

@@ -207,7 +207,7 @@ function none(spec, example) {
 }
 
 function anything(spec, example) {
-  const area = h("textarea", { rows: 6, required: true, spellcheck: "false" }, JSON.stringify(example));
+  const area = h("textarea", { rows: 6, required: true, spellcheck: "false" }, example === null ? "" : JSON.stringify(example));
   const read = () => {
     try {
       return { item: JSON.parse(area.value) };

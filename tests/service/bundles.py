@@ -39,11 +39,11 @@ def _value(name: str, dtype: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, ELEMENTS[dtype], list(shape))
 
 
-def _constant(name: str, value: Any, dtype: str = "float32") -> onnx.TensorProto:
+def constant(name: str, value: Any, dtype: str = "float32") -> onnx.TensorProto:
     return numpy_helper.from_array(np.array(value, dtype=dtype), name)
 
 
-def _save(
+def save(
     folder: Path,
     nodes: list[onnx.NodeProto],
     inputs: tuple[Tensor, ...],
@@ -66,7 +66,7 @@ def _save(
     return Graph(file=file, inputs=inputs, outputs=outputs, batching=batching or Batching())
 
 
-def _draft(graphs: Mapping[str, Graph], verbs: Mapping[Any, Verb], **facts: Any) -> Draft:
+def draft_of(graphs: Mapping[str, Graph], verbs: Mapping[Any, Verb], **facts: Any) -> Draft:
     return Draft(
         **{
             "family": "other",
@@ -109,14 +109,14 @@ def shades(folder: Path) -> Draft:
         helper.make_node("Sub", ["one", "bright"], ["dark"]),
         helper.make_node("Concat", ["dark", "bright"], ["probabilities"], axis=1),
     ]
-    constants = [_constant("white", 255), _constant("one", 1), _constant("axes", [1], "int64")]
-    graph = _save(folder, nodes, inputs, outputs, constants)
+    constants = [constant("white", 255), constant("one", 1), constant("axes", [1], "int64")]
+    graph = save(folder, nodes, inputs, outputs, constants)
     image = ImageInput(height=4, width=4, channels=1)
     example = [[255] * 4] * 4
     (folder / "card.md").write_text("# Shades\n\nDark or bright.\n", encoding="utf-8")
     (folder / "pictures").mkdir()
     (folder / "pictures" / "curve.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8))
-    return _draft(
+    return draft_of(
         {"model": graph},
         {
             "predict": Verb(
@@ -151,16 +151,16 @@ def sensor(folder: Path) -> Draft:
         helper.make_node("ReduceSum", ["contributions", "axes"], ["score"], keepdims=0),
     ]
     constants = [
-        _constant("third", 2, "int64"),
-        _constant("ones", np.ones(10)),
-        _constant("axes", [1], "int64"),
-        _constant("first_two", [1, 1, 0]),
+        constant("third", 2, "int64"),
+        constant("ones", np.ones(10)),
+        constant("axes", [1], "int64"),
+        constant("first_two", [1, 1, 0]),
     ]
-    graph = _save(folder, nodes, inputs, outputs, constants)
+    graph = save(folder, nodes, inputs, outputs, constants)
     table = TableInput(columns=tuple(Column(name=name) for name in ("a", "b", "code")))
     answer = AnomalyAnswer(features=("a", "b", "code"), threshold=1.0, false_alarm_rate=0.01)
     example = {"a": 0.25, "b": -0.5, "code": 0}
-    return _draft(
+    return draft_of(
         {"model": graph},
         {"score": Verb(input=table, answer=answer, example=example)},
         family="autoencoder",
@@ -189,11 +189,11 @@ def words(folder: Path) -> Draft:
         helper.make_node("Concat", ["negative", "positive"], ["probabilities"], axis=1),
     ]
     constants = [
-        _constant("weights", WEIGHTS),
-        _constant("axes", [1], "int64"),
-        _constant("one", 1),
+        constant("weights", WEIGHTS),
+        constant("axes", [1], "int64"),
+        constant("one", 1),
     ]
-    graph = _save(
+    graph = save(
         folder, nodes, inputs, outputs, constants, batching=Batching(max_rows=8, pad={"T": PAD})
     )
     vocabulary = {word: place for place, word in enumerate(WORDS)}
@@ -205,7 +205,7 @@ def words(folder: Path) -> Draft:
         answer=ClassesAnswer(labels=("negative", "positive")),
         example="good fine",
     )
-    return _draft(
+    return draft_of(
         {"model": graph},
         {"predict": verb},
         family="transformer",
@@ -229,19 +229,19 @@ def tide(folder: Path) -> Draft:
         helper.make_node("Add", ["values", "one"], ["upper"]),
     ]
     constants = [
-        _constant("start", [3], "int64"),
-        _constant("end", [4], "int64"),
-        _constant("axis", [1], "int64"),
-        _constant("repeats", [1, 3, 1], "int64"),
-        _constant("one", 1),
+        constant("start", [3], "int64"),
+        constant("end", [4], "int64"),
+        constant("axis", [1], "int64"),
+        constant("repeats", [1, 3, 1], "int64"),
+        constant("one", 1),
     ]
-    graph = _save(folder, nodes, inputs, outputs, constants)
+    graph = save(folder, nodes, inputs, outputs, constants)
     verb = Verb(
         input=SeriesInput(columns=("height", "speed"), length=4, max_steps=100_000),
         answer=ForecastAnswer(columns=("height", "speed"), horizon=3),
         example=[[1, 10], [2, 20], [3, 30], [4, 40]],
     )
-    return _draft(
+    return draft_of(
         {"model": graph},
         {"predict": verb},
         family="rnn",
@@ -269,21 +269,21 @@ def stamps(folder: Path) -> Draft:
         helper.make_node("Cast", ["floats"], ["image"], to=TensorProto.UINT8),
     ]
     constants = [
-        _constant("twenty", 20),
-        _constant("grey", 80),
-        _constant("lift", [0, 100]),
-        _constant("axes", [1], "int64"),
-        _constant("black", 0),
-        _constant("white", 255),
-        _constant("shape", [-1, 1, 2, 4], "int64"),
+        constant("twenty", 20),
+        constant("grey", 80),
+        constant("lift", [0, 100]),
+        constant("axes", [1], "int64"),
+        constant("black", 0),
+        constant("white", 255),
+        constant("shape", [-1, 1, 2, 4], "int64"),
     ]
-    graph = _save(folder, nodes, inputs, outputs, constants)
+    graph = save(folder, nodes, inputs, outputs, constants)
     verb = Verb(
         input=NoneInput(noise_size=8, labels=("a", "b")),
         answer=ImageAnswer(),
         example={"label": "a", "seed": 7},
     )
-    return _draft(
+    return draft_of(
         {"model": graph},
         {"generate": verb},
         family="gan",
@@ -298,7 +298,7 @@ def codec(folder: Path) -> Draft:
     stamped = stamps(folder)
     (folder / "model.onnx").rename(folder / "decoder.onnx")
     decoder = stamped.graphs["model"].model_copy(update={"file": "decoder.onnx"})
-    encoder = _save(
+    encoder = save(
         folder,
         [helper.make_node("Add", ["table", "table"], ["embedding"])],
         (Tensor(name="table", dtype="float32", shape=("N", 2)),),
@@ -307,7 +307,7 @@ def codec(folder: Path) -> Draft:
         file="encoder.onnx",
     )
     columns = (Column(name="x"), Column(name="y"))
-    return _draft(
+    return draft_of(
         {"model": encoder, "decoder": decoder},
         {
             "embed": Verb(
@@ -359,18 +359,18 @@ def snail(folder: Path) -> Draft:
         helper.make_node("Abs", ["table"], ["contributions"]),
     ]
     constants = [
-        _constant("first", 0, "int64"),
-        _constant("second", 1, "int64"),
-        _constant("zero", 0),
-        _constant("turn", np.eye(size)),
+        constant("first", 0, "int64"),
+        constant("second", 1, "int64"),
+        constant("zero", 0),
+        constant("turn", np.eye(size)),
     ]
-    graph = _save(folder, nodes, inputs, outputs, constants, batching=Batching(max_rows=4))
+    graph = save(folder, nodes, inputs, outputs, constants, batching=Batching(max_rows=4))
     verb = Verb(
         input=TableInput(columns=(Column(name="rounds"), Column(name="value"))),
         answer=AnomalyAnswer(features=("rounds", "value"), threshold=0.0, false_alarm_rate=0.5),
         example={"rounds": 1, "value": 1},
     )
-    return _draft({"model": graph}, {"score": verb}, family="classical", task="waiting")
+    return draft_of({"model": graph}, {"score": verb}, family="classical", task="waiting")
 
 
 MAKERS: dict[str, Callable[[Path], Draft]] = {

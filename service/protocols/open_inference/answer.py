@@ -1,6 +1,5 @@
 """A graph's outputs → the body of an infer answer."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 import orjson
 
 from model_store.spec import Array, Tensors
+from service.errors import BadBody
 from service.protocols.open_inference import wire
 from service.protocols.open_inference.request import Plan, Wish
 from service.protocols.open_inference.signature import Signature
@@ -95,22 +95,35 @@ class Writer:
         datatype = self._signature.outputs[wish.name].datatype
         if not wish.classes:
             return array, datatype
-        return classified(array, datatype, wish.classes, self._labels), "BYTES"
+        if datatype == "BYTES":
+            raise BadBody(f"output {wish.name}: classification: expected numbers; it is text")
+        if datatype == "BF16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        rows = array.reshape(len(array) if self._signature.rows else 1, -1)
+        found = classified(rows, wish.classes, self._labels)
+        return found if self._signature.rows else found[0], "BYTES"
 
 
-def classified(array: Array, datatype: str, count: int, labels: Sequence[str]) -> Array:
+def classified(rows: Array, count: int, labels: Sequence[str]) -> Array:
     """The ``count`` largest values of each row as ``value:index:label``, as Triton writes them."""
-    if datatype == "BF16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    rows = array.reshape(len(array), -1) if array.ndim > 1 else array.reshape(1, -1)
-    count = min(count, rows.shape[1])
-    found = np.empty((len(rows), count), object)
+    size = rows.shape[1]
+    found = np.empty((len(rows), min(count, size)), object)
     for place, row in enumerate(rows):
-        order = np.argsort(-row.astype(np.float64), kind="stable")[:count]
-        found[place] = [_class(float(row[k]), int(k), labels, rows.shape[1]) for k in order]
-    return found if array.ndim > 1 else found[0]
+        largest = _descending(row)[:count]
+        found[place] = [_class(row[index], int(index), labels, size) for index in largest]
+    return found
 
 
-def _class(value: float, index: int, labels: Sequence[str], classes: int) -> str:
-    text = f"{value:f}" if math.isfinite(value) else str(value)
+def _descending(row: Array) -> Array:
+    """Places of the values, largest first and NaN last; of equals, the first first."""
+    if row.dtype.kind == "f":
+        return np.argsort(-row.astype(np.float64), kind="stable")
+    return len(row) - 1 - np.argsort(row[::-1], kind="stable")[::-1]
+
+
+def _class(value: np.generic, index: int, labels: Sequence[str], classes: int) -> str:
+    if value.dtype.kind != "f":
+        text = str(int(value))
+    else:
+        text = f"{value:f}" if np.isfinite(value) else str(value)
     return f"{text}:{index}:{labels[index]}" if len(labels) == classes else f"{text}:{index}"

@@ -22,7 +22,7 @@ from service.hub import ModelHub
 from service.lane import Lane, Lengths
 from service.loaded import LoadedModel
 from service.protocols.open_inference.answer import Answer, Writer
-from service.protocols.open_inference.request import Plan, Reader
+from service.protocols.open_inference.request import Reader
 from service.protocols.open_inference.signature import Signature
 from service.schema import Delivered, Priority
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import simdjson
 
-from model_store.spec import Tensors
+from model_store.spec import Tensors, show
 from service.errors import BadBody
 from service.protocols.open_inference import wire
 from service.protocols.open_inference.signature import Signature, Slot
@@ -25,6 +25,8 @@ MAX_PLANS = 256
 MAX_TIMEOUT_US = 3_600_000_000
 MAX_CLASSES = 10_000
 LARGE_INTEGER = 2**64
+MAX_PARSER_BYTES = 4 * 2**20
+"""A parser keeps several times the memory of the largest body it read; of larger ones, it goes."""
 NUMBERS = re.compile(rb"[\[\]\s\d+\-.eE,]*\]")
 """An array of numbers, nested or not, up to its last bracket."""
 _LOCAL = threading.local()
@@ -62,7 +64,7 @@ class Plan:
     """Those that came as JSON."""
     data_bytes: int = 0
     heads: dict[object, tuple[bytes, bytes]] = field(default_factory=dict)
-    """JSON and HTTP headers of answers by their shapes, all binary: the same shapes get the same."""
+    """JSON and HTTP headers of answers, all binary, by their shapes."""
 
     def views(self, body: memoryview, start: int) -> Tensors:
         """Every input. ``body[start:]`` is the binary data. Raises BadBody."""
@@ -106,17 +108,36 @@ class Reader:
         return plan, plan.views(body, header_bytes)
 
     def _read_json(self, body: bytes) -> tuple[Plan, Tensors]:
+        try:
+            return self._read_document(body)
+        except BadBody as error:
+            words = str(error)
+        finally:
+            if len(body) > MAX_PARSER_BYTES:
+                _LOCAL.parser = None
+        # Raised anew, because the first one's frames hold the document in the parser's memory.
+        raise BadBody(words)
+
+    def _read_document(self, body: bytes) -> tuple[Plan, Tensors]:
         start = body.find(b"[", body.find(b'"data"'))
         frame = self._frames.get(body[:start])
         if frame and body.endswith(frame[0]):
             # One value in the place of another: if it is an array of numbers, all else is the same.
             behind, plan = frame
             (part,) = plan.parts
-            data = _parse(body[start : len(body) - len(behind)])
+            text = body[start : len(body) - len(behind)]
+            data = _parse_array(text)
             slot = part.slot
-            if isinstance(data, simdjson.Array):
-                return plan, {slot.name: wire.from_json(data, slot.datatype, part.shape, slot.name)}
-        plan = self._plan(_parse(body))
+            if data is not None:
+                flat = text.find(b"[", 1) < 0
+                array = wire.from_json(data, slot.datatype, part.shape, slot.name, flat=flat)
+                return plan, {slot.name: array}
+        plan = self._plan(_parse(body), body)
+        if plan.parts:
+            raise BadBody(
+                "binary_data_size: expected the header Inference-Header-Content-Length too; it did"
+                " not come"
+            )
         if len(plan.tensors) == 1 and plan.id is None:
             self._keep_frame(body, start, plan)
         return plan, plan.tensors
@@ -124,8 +145,8 @@ class Reader:
     def _keep_frame(self, body: bytes, start: int, plan: Plan) -> None:
         ((name, array),) = plan.tensors.items()
         slot = self.signature.inputs[name]
-        if slot.datatype in ("BOOL", "BYTES") or body.count(b'"data"') != 1:
-            return
+        if slot.datatype in ("BOOL", "BYTES") or body.count(b'"data"') != 1 or b"\\" in body:
+            return  # an escape may hide a second "data"
         numbers = NUMBERS.match(body, start)
         before, behind = body[:start], body[numbers.end() :] if numbers else b""
         if behind and len(before) + len(behind) <= MAX_HEADER_KEPT:
@@ -137,7 +158,7 @@ class Reader:
 
     def _understand(self, header: bytes) -> Plan:
         try:
-            plan = self._plan(orjson.loads(header))
+            plan = self._plan(orjson.loads(header), b"")
         except orjson.JSONDecodeError as error:
             raise BadBody(f"expected JSON in the first {len(header)} bytes; {error}") from None
         if len(header) <= MAX_HEADER_KEPT and not plan.tensors and plan.id is None:
@@ -148,33 +169,39 @@ class Reader:
 
     # --- the JSON header -----------------------------------------------------------------------
 
-    def _plan(self, document: Any) -> Plan:
+    def _plan(self, document: Any, text: bytes) -> Plan:
+        """``text``: what a simdjson ``document`` was read from."""
         if not isinstance(document, (dict, simdjson.Object)):
             raise BadBody('expected a JSON mapping {"inputs": […]}; got something else')
         parameters = _mapping(document, "parameters", "parameters")
         plan = Plan(
-            id=_text(document.get("id"), "id"),
+            id=_text(_plain(document.get("id")), "id"),
             timeout_us=_whole(parameters, "timeout", MAX_TIMEOUT_US),
             priority=_whole(parameters, "priority", LARGE_INTEGER),
         )
         if _whole_or_text(parameters.get("sequence_id")):
             raise BadBody("parameters.sequence_id: models here keep no state between requests")
-        self._read_inputs(document, plan)
+        self._read_inputs(document, plan, text)
         binary = _flag(parameters, "binary_data_output", "parameters")
         self._read_outputs(document, plan, binary=bool(binary))
         return plan
 
-    def _read_inputs(self, document: Any, plan: Plan) -> None:
+    def _read_inputs(self, document: Any, plan: Plan, text: bytes) -> None:
         inputs = document.get("inputs")
         if not isinstance(inputs, (list, simdjson.Array)):
             raise BadBody("inputs: expected a list of tensors; got something else or nothing")
+        # The lists that there must be: of inputs, of outputs, and each input's shape and data.
+        lists = 1 + (document.get("outputs") is not None) + 2 * len(inputs)
+        flat = _count_to(lists + 1, text) == lists
         shapes: dict[str, tuple[int, ...]] = {}
         for given in inputs:
             if not isinstance(given, (dict, simdjson.Object)):
                 raise BadBody("inputs: expected mappings with name, shape, datatype and data")
-            slot = self._slot(given.get("name"), shapes)
-            shapes[slot.name] = slot.check(given.get("datatype"), _plain(given.get("shape")))
-            self._read_data(given, slot, shapes[slot.name], plan)
+            slot = self._slot(_plain(given.get("name")), shapes)
+            shapes[slot.name] = slot.check(
+                _plain(given.get("datatype")), _plain(given.get("shape"))
+            )
+            self._read_data(given, slot, shapes[slot.name], plan, flat=flat)
         missing = [name for name in self.signature.inputs if name not in shapes]
         if missing:
             raise BadBody(f"inputs: expected {list(self.signature.inputs)}; {missing} did not come")
@@ -184,12 +211,14 @@ class Reader:
         slot = self.signature.inputs.get(name) if isinstance(name, str) else None
         if slot is None:
             known = list(self.signature.inputs)
-            raise BadBody(f"inputs: unexpected input {str(name)[:60]!r}; this model takes {known}")
+            raise BadBody(f"inputs: unexpected input {show(name)}; this model takes {known}")
         if slot.name in seen:
             raise BadBody(f"inputs: {slot.name} came twice")
         return slot
 
-    def _read_data(self, given: Any, slot: Slot, shape: tuple[int, ...], plan: Plan) -> None:
+    def _read_data(
+        self, given: Any, slot: Slot, shape: tuple[int, ...], plan: Plan, *, flat: bool
+    ) -> None:  # fmt: skip
         where = f"input {slot.name}"
         parameters = _mapping(given, "parameters", f"{where}: parameters")
         data = given.get("data")
@@ -198,7 +227,8 @@ class Reader:
                 raise BadBody(
                     f"{where}: expected data, or parameters.binary_data_size; got neither"
                 )
-            plan.tensors[slot.name] = wire.from_json(data, slot.datatype, shape, slot.name)
+            array = wire.from_json(data, slot.datatype, shape, slot.name, flat=flat)
+            plan.tensors[slot.name] = array
             return
         if data is not None:
             raise BadBody(f"{where}: expected data or binary_data_size; got both")
@@ -212,20 +242,18 @@ class Reader:
 
     def _read_outputs(self, document: Any, plan: Plan, *, binary: bool) -> None:
         outputs = document.get("outputs")
-        if outputs is None:
+        if outputs is not None and not isinstance(outputs, (list, simdjson.Array)):
+            raise BadBody("outputs: expected a list of outputs; got something else")
+        if not outputs:
             plan.wishes = [Wish(name, binary) for name in self.signature.outputs]
             return
-        if not isinstance(outputs, (list, simdjson.Array)):
-            raise BadBody("outputs: expected a list of outputs; got something else")
         for given in outputs:
             if not isinstance(given, (dict, simdjson.Object)):
                 raise BadBody("outputs: expected mappings with a name; got something else")
-            name = given.get("name")
+            name = _plain(given.get("name"))
             if not isinstance(name, str) or name not in self.signature.outputs:
                 known = list(self.signature.outputs)
-                raise BadBody(
-                    f"outputs: unexpected output {str(name)[:60]!r}; this model gives {known}"
-                )
+                raise BadBody(f"outputs: unexpected output {show(name)}; this model gives {known}")
             where = f"output {name}"
             if any(wish.name == name for wish in plan.wishes):
                 raise BadBody(f"{where}: asked for twice")
@@ -257,10 +285,10 @@ class Reader:
                 raise BadBody(f"a raw binary request of BYTES needs one element; got {unit}")
             return plan, {slot.name: wire.from_text(body, [*row, *(1 for _ in own)], slot.name)}
         unit *= slot.item_bytes
-        if (free and len(body) % unit) or (not free and len(body) != unit):
+        if (free and (not unit or len(body) % unit)) or (not free and len(body) != unit):
             some = "a multiple of " if free else ""
             raise BadBody(f"expected {some}{unit} bytes for {slot.name}; got {len(body)}")
-        length = len(body) // unit
+        length = len(body) // unit if free else 0
         shape = [*row, *(axis if isinstance(axis, int) else length for axis in own)]
         shape = list(slot.check(slot.datatype, shape))
         return plan, {slot.name: wire.from_binary(body, slot.datatype, shape, slot.name)}
@@ -273,36 +301,58 @@ def _parse(body: bytes) -> Any:
         parser = _LOCAL.parser = simdjson.Parser()
     try:
         return parser.parse(body)
-    except (ValueError, UnicodeDecodeError) as error:
+    except RuntimeError:  # an error that is not gone yet still holds the last document
+        _LOCAL.parser = None
+    except (ValueError, UnicodeDecodeError):
+        pass
+    try:  # it has another view of integers of more than 64 bits, and better words
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
         raise BadBody(f"expected JSON; {error}") from None
 
 
+def _parse_array(text: bytes) -> Any:
+    """None where the text is not an array."""
+    try:
+        found = _parse(text)
+    except BadBody:
+        return None
+    return found if isinstance(found, simdjson.Array) else None
+
+
+def _count_to(limit: int, text: bytes) -> int:
+    """How many arrays begin in a text, or the limit where there are more."""
+    count, place = 0, text.find(b"[")
+    while place >= 0 and count < limit:
+        count, place = count + 1, text.find(b"[", place + 1)
+    return count
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, simdjson.Object):
+        return value.as_dict()
     return value.as_list() if isinstance(value, simdjson.Array) else value
 
 
 def _mapping(document: Any, key: str, where: str) -> Mapping[str, Any]:
-    value = document.get(key)
+    value = _plain(document.get(key))
     if value is None:
         return {}
-    if isinstance(value, simdjson.Object):
-        found: dict[str, Any] = value.as_dict()
-        return found
     if not isinstance(value, dict):
-        raise BadBody(f"{where}: expected a mapping; got {str(value)[:60]}")
+        raise BadBody(f"{where}: expected a mapping; got {show(value)}")
     return value
 
 
 def _text(value: object, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise BadBody(f"{where}: expected a string; got {str(value)[:60]}")
+        raise BadBody(f"{where}: expected a string; got {show(value)}")
     return value or None
 
 
 def _flag(parameters: Mapping[str, Any], key: str, where: str) -> bool | None:
     value = parameters.get(key)
     if value is not None and not isinstance(value, bool):
-        raise BadBody(f"{where}.{key}: expected true or false; got {str(value)[:60]}")
+        raise BadBody(f"{where}.{key}: expected true or false; got {show(value)}")
     return value
 
 
@@ -310,7 +360,7 @@ def _whole(parameters: Mapping[str, Any], key: str, limit: int, where: str = "pa
     value = parameters.get(key, 0)
     if type(value) is not int or not 0 <= value <= limit:
         raise BadBody(f"{where}.{key}: expected a whole number from 0 to {limit};"
-                      f" got {str(value)[:60]}")  # fmt: skip
+                      f" got {show(value)}")  # fmt: skip
     return value
 
 

@@ -27,6 +27,7 @@ from service.protocols.open_inference.infer import (
     find,
     lane_of,
 )
+from service.schema import VersionKey
 
 PREFIX = "/v2"
 MAX_CONTROL_BYTES = 1_048_576
@@ -86,6 +87,7 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
         async def ready(name: str, version: str | None = None) -> Response:
             address = Address.read(name, version)
             key = await hub.catalog.resolve(address.ref)
+            await _check_graph(hub, key, address)
             state = hub.state(key)["state"]
             body = {"name": name, "ready": state == "ready"}
             return encode(body, 200 if state == "ready" else 503)
@@ -101,7 +103,8 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
 
         async def statistics(name: str, version: str | None = None) -> Response:
             address = Address.read(name, version)
-            model_name, number = await hub.catalog.resolve(address.ref)
+            model_name, number = key = await hub.catalog.resolve(address.ref)
+            await _check_graph(hub, key, address)
             versions = [v for n, v in _met(hub) if n == model_name and version in (None, str(v))]
             found = [_statistics(hub, model_name, v) for v in versions or [number]]
             return encode({"model_stats": found})
@@ -114,6 +117,12 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
         ):
             routes.add_api_route(path + suffix, handler, summary=words, response_model=None,
                                  include_in_schema=shown, methods=["GET"])  # fmt: skip
+
+
+async def _check_graph(hub: ModelHub, key: VersionKey, address: Address) -> None:
+    """Raises NotFound where the version has no such graph."""
+    if address.graph:
+        _graph(await hub.catalog.manifest(key), address)
 
 
 def _graph(manifest: Any, address: Address) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_store.manifest import Graph, Tensor
+from model_store.spec import show
 from service.errors import BadBody
 from service.protocols.open_inference.wire import DATATYPES, NUMPY
 
@@ -33,7 +34,9 @@ class Slot:
     def check(self, datatype: object, shape: object) -> tuple[int, ...]:
         """Raises BadBody where these are not this input's."""
         if datatype != self.datatype:
-            raise BadBody(f"input {self.name}: expected datatype {self.datatype}; got {datatype!r}")
+            raise BadBody(
+                f"input {self.name}: expected datatype {self.datatype}; got {show(datatype)}"
+            )
         if not isinstance(shape, Sequence) or not all(_is_length(axis) for axis in shape):
             raise BadBody(
                 f"input {self.name}: shape: expected whole numbers from 0 to {MAX_AXIS:,};"
@@ -42,7 +45,9 @@ class Slot:
         if len(shape) != len(self.axes) or not all(
             self._fits(axis, length) for axis, length in zip(self.axes, shape, strict=True)
         ):
-            raise BadBody(f"input {self.name}: expected shape {self._wish()}; got {list(shape)}")
+            raise BadBody(
+                f"input {self.name}: expected shape {self._wish()}; got {str(list(shape))[:80]}"
+            )
         return tuple(shape)
 
     def _fits(self, axis: int | str, length: int) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import simdjson
 
-from model_store.spec import FLOAT32_MAX, Array
+from model_store.spec import Array
 from service.errors import BadBody
 
 DATATYPES = {
@@ -27,8 +27,10 @@ NUMPY = {
        for sign in ("", "U") for bits in (8, 16, 32, 64)},
 }  # fmt: skip
 """The protocol's name → the array it is here. BF16 is carried as the bits of it."""
+FLOAT32_LIMIT = float(np.nextafter(2.0**128 - 2.0**103, 0))
+"""The largest number that is rounded to a float32: its own largest is written with fewer digits."""
 LIMITS: dict[str, tuple[float, float]] = {
-    "FP32": (-FLOAT32_MAX, FLOAT32_MAX),
+    "FP32": (-FLOAT32_LIMIT, FLOAT32_LIMIT),
     **{name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
        for name, kind in NUMPY.items() if kind.kind in "iu" and name != "BF16"},
 }  # fmt: skip
@@ -53,7 +55,7 @@ def from_binary(memory: memoryview, datatype: str, shape: Sequence[int], name: s
     """A view on the bytes where the type allows one. Raises BadBody."""
     if datatype == "BYTES":
         return _from_bytes(memory, shape, name)
-    array = np.frombuffer(memory, NUMPY[datatype]).reshape(shape)
+    array = _shaped(np.frombuffer(memory, NUMPY[datatype]), shape, name)
     if datatype == "BOOL" and array.size and array.view(np.uint8).max() > 1:
         raise BadBody(f"input {name}: expected BOOL as bytes 0 and 1; got another")
     return array
@@ -100,7 +102,10 @@ def _shaped(array: Array, shape: Sequence[int], name: str) -> Array:
     if array.size != wanted:
         raise BadBody(f"input {name}: expected {wanted} elements for shape {list(shape)};"
                       f" got {array.size}")  # fmt: skip
-    return array.reshape(shape)
+    try:
+        return array.reshape(shape)
+    except ValueError:  # empty, with axes whose product no computer can hold
+        raise BadBody(f"input {name}: shape {list(shape)} is beyond any memory") from None
 
 
 def to_binary(array: Array, datatype: str) -> "bytes | memoryview":
@@ -117,25 +122,33 @@ def to_binary(array: Array, datatype: str) -> "bytes | memoryview":
 # --- JSON --------------------------------------------------------------------------------------
 
 
-def from_json(data: Any, datatype: str, shape: Sequence[int], name: str) -> Array:
-    """Flat or nested arrays, as Python's lists or as a simdjson array, → array. Raises BadBody."""
+def from_json(
+    data: Any, datatype: str, shape: Sequence[int], name: str, *, flat: bool = False
+) -> Array:
+    """Flat or nested arrays, as Python's lists or as a simdjson array, → array. Raises BadBody.
+
+    ``flat``: the caller has seen that there is no array within.
+    """
     if datatype in NO_JSON:
         raise BadBody(f"input {name}: {datatype} has no JSON form; send it as binary data")
     if isinstance(data, simdjson.Array) and datatype not in ("BOOL", "BYTES"):
-        _check_nesting(data, shape, name)
+        if not flat:
+            _check_nesting(data, shape, name)
         return _shaped(_parsed_numbers(data, datatype, name), shape, name)
     plain = data.as_list() if isinstance(data, simdjson.Array) else data
     if not isinstance(plain, list):
         raise BadBody(f"input {name}: data: expected an array; got {type(plain).__name__}")
-    flat = _flat(plain, shape, name)
+    values = _flat(plain, shape, name)
     kinds: dict[str, Any] = {"BOOL": bool, "BYTES": str}
     kind = kinds.get(datatype, (int, float) if datatype.startswith("FP") else int)
-    for item in flat:
+    for item in values:
         if not isinstance(item, kind) or (datatype != "BOOL" and isinstance(item, bool)):
             raise _unfit(name, datatype)
     if datatype == "BYTES":
-        return _objects(flat, shape, name)
-    return _shaped(_cast(np.array(flat), datatype, name), shape, name)
+        return _objects(values, shape, name)
+    # As objects, because NumPy makes floats of integers that no single type of its holds.
+    numbers = np.array(values, np.float64 if datatype.startswith("FP") else object)
+    return _shaped(_cast(numbers, datatype, name), shape, name)
 
 
 def _parsed_numbers(data: simdjson.Array, datatype: str, name: str) -> Array:
@@ -162,15 +175,14 @@ def _unfit(name: str, datatype: str) -> BadBody:
 
 def _check_nesting(data: simdjson.Array, shape: Sequence[int], name: str) -> None:
     """Nested arrays must be nested as the shape says; ragged ones would be read out of order."""
-    if not len(data) or not isinstance(data[0], simdjson.Array):
+    if simdjson.Array not in set(map(type, data)):
         return
-    size, rest = (shape[0], shape[1:]) if shape else (0, ())
-    if len(data) != size or not rest:
+    if len(shape) < 2 or len(data) != shape[0]:
         raise BadBody(f"input {name}: data is not nested as its shape says")
     for part in data:
-        if not isinstance(part, simdjson.Array) or len(part) != rest[0]:
+        if not isinstance(part, simdjson.Array) or len(part) != shape[1]:
             raise BadBody(f"input {name}: data is not nested as its shape says")
-        _check_nesting(part, rest, name)
+        _check_nesting(part, shape[1:], name)
 
 
 def _flat(data: list[Any], shape: Sequence[int], name: str) -> list[Any]:

@@ -1,0 +1,148 @@
+"""Slow proofs over a real server: ``make soak``. Counts and memory are asserted, times are told."""
+
+# ruff: noqa: T201 - the figures are half of what it is for
+
+import http.client
+import json
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.service.conftest import Start
+from tests.service.server import Server, patience
+
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
+
+SWAPS = 100
+LEAST_REQUESTS = 10_000
+CALLERS = 4
+CYCLES = 200
+EARLY_CYCLES = 20
+WEIGHTS = 4_000_000
+"""Float32 numbers in the model that comes and goes: 16 MB."""
+
+
+def plain(root: Path, name: str, version: int, adds: float) -> None:
+    """A plain graph whose answer tells its version: y = x + adds."""
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "adds"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(np.array(adds, np.float32), "adds")],
+    )
+    _save(root, name, version, graph)
+
+
+def heavy(root: Path, name: str) -> None:
+    """A plain graph with 16 MB of weights."""
+    generator = np.random.default_rng(0)
+    weights = generator.normal(size=(2000, WEIGHTS // 2000)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weights"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", WEIGHTS // 2000])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    _save(root, name, 1, graph)
+
+
+def _save(root: Path, name: str, version: int, graph: onnx.GraphProto) -> None:
+    folder = root / name / str(version)
+    folder.mkdir(parents=True)
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9),
+              str(folder / "model.onnx"))  # fmt: skip
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+class Caller(threading.Thread):
+    """Asks for the bare name until told to stop, and checks every answer."""
+
+    def __init__(self, server: Server, seed: int, *, keep_alive: bool) -> None:
+        super().__init__()
+        self.server, self.keep_alive = server, keep_alive
+        self.generator = np.random.default_rng(seed)
+        self.stop = threading.Event()
+        self.outcomes: Counter[str] = Counter()
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection(*self.server.address, timeout=60)
+        while not self.stop.is_set():
+            try:
+                self.outcomes[self._ask(connection)] += 1
+            except OSError as error:
+                self.outcomes[f"lost: {error!r}"] += 1
+            if not self.keep_alive:
+                connection.close()
+        connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection) -> str:
+        row = self.generator.integers(0, 1000, 2).tolist()
+        tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": row}
+        body = json.dumps({"inputs": [tensor]})
+        connection.request("POST", "/v2/models/adder/infer", body)
+        response = connection.getresponse()
+        text = response.read()
+        if response.status != 200:
+            return f"lost: {response.status} {text[:100]!r}"
+        answer = json.loads(text)
+        version = int(answer["model_version"])
+        right = [value + version for value in row]
+        told = int(response.headers["X-Model-Version"])
+        good = answer["outputs"][0]["data"] == right and told == version
+        return f"right, version {version}" if good else f"wrong: {answer} for {row}"
+
+
+def test_a_hundred_swaps_under_load_lose_and_mix_up_nothing(tmp_path: Path, start: Start) -> None:
+    for version in (1, 2):
+        plain(tmp_path / "store", "adder", version, adds=version)
+    server = start(tmp_path / "store")
+    callers = [Caller(server, seed, keep_alive=seed % 2 == 0) for seed in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    began = time.monotonic()
+    swaps = 0
+    while swaps < SWAPS or sum(sum(c.outcomes.values()) for c in callers) < LEAST_REQUESTS:
+        version = 1 + swaps % 2
+        body = {"version": version}
+        response = server.client.put("/v1/models/adder/aliases/stable", json=body)
+        assert response.status_code == 200, response.text
+        swaps += 1
+    for caller in callers:
+        caller.stop.set()
+    for caller in callers:
+        caller.join()
+    outcomes = sum((caller.outcomes for caller in callers), Counter())
+    print(f"\n{swaps} swaps in {time.monotonic() - began:.0f} s: {dict(outcomes)}")
+    assert set(outcomes) == {"right, version 1", "right, version 2"}
+    assert sum(outcomes.values()) >= LEAST_REQUESTS
+
+
+def test_two_hundred_loads_and_unloads_leave_no_memory_behind(tmp_path: Path, start: Start) -> None:
+    heavy(tmp_path / "store", "heavy")
+    plain(tmp_path / "store", "adder", 1, adds=1)
+    server = start(tmp_path / "store")
+    taken = {}
+    for cycle in range(1, CYCLES + 1):
+        assert server.client.post("/v2/repository/models/heavy/unload").status_code == 200
+        for _ in patience():
+            states = server.client.post("/v2/repository/index").json()
+            if [one["state"] for one in states if one["name"] == "heavy"] == ["UNAVAILABLE"]:
+                break
+        taken[cycle] = resident_bytes(server.process.pid)
+        assert server.client.post("/v2/repository/models/heavy/load").status_code == 200
+    early, late = taken[EARLY_CYCLES], taken[CYCLES]
+    print(f"\nresident after {EARLY_CYCLES} cycles {early / 1e6:.1f} MB,"
+          f" after {CYCLES} {late / 1e6:.1f} MB ({late / early - 1:+.1%})")  # fmt: skip
+    assert late <= 1.05 * early
