@@ -49,12 +49,12 @@ def read_timeout_ms(raw: str | None, default: int) -> int:
 
 def read_priority(raw: str | None) -> Priority:
     """X-Priority. Raises BadBody."""
+    if raw is None:
+        return Priority.NORMAL
     try:
-        return Priority[(raw or "normal").upper()]
+        return Priority[raw.upper()]
     except KeyError:
-        raise BadBody(
-            f"X-Priority: expected high, normal or low; got {(raw or '')[:20]!r}"
-        ) from None
+        raise BadBody(f"X-Priority: expected high, normal or low; got {raw[:20]!r}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -248,21 +248,36 @@ class Notebook:
     """A folder of what was learned. One that cannot be read or written is done without."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.expanduser() / "tuning"
+        self._place = folder / "tuning"
+
+    @property
+    def _folder(self) -> Path:
+        return self._place.expanduser()  # raises RuntimeError for a user without a home
 
     def read(self, key: str) -> Tuning | None:
         try:
-            return Tuning(**json.loads((self._folder / f"{key}.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
+            return _whole(Tuning(**json.loads((self._folder / f"{key}.json").read_bytes())))
+        except (OSError, ValueError, TypeError, RuntimeError):
             return None
 
     def write(self, key: str, tuning: Tuning) -> None:
-        fresh = self._folder / f".{key}.{os.getpid()}"
+        name = f".{key}.{os.getpid()}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            fresh = self._folder / name
             fresh.write_text(json.dumps(asdict(tuning)))
             fresh.replace(self._folder / f"{key}.json")
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             log.info("what was measured is not kept: %s", error)
-            with contextlib.suppress(OSError):
-                fresh.unlink()
+            with contextlib.suppress(OSError, RuntimeError):
+                (self._folder / name).unlink()
+
+
+def _whole(found: Tuning) -> Tuning:
+    """Raises TypeError, ValueError for what :meth:`Notebook.write` never wrote."""
+    for field in fields(found):
+        if type(getattr(found, field.name)) is not field.type:
+            raise TypeError(f"{field.name} is no {field.type}")
+    if found.rows < 1:
+        raise ValueError(f"{found.rows} rows")
+    return found

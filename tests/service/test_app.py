@@ -16,6 +16,9 @@ EXPECTED = {
     "NotFound": 404,
     "BadName": 404,
     "NoSuchVerb": 409,
+    "Unsupported": 501,
+    "NoRoom": 507,
+    "OutOfMemory": 507,
     "VersionInUse": 409,
     "BodyTooLarge": 413,
     "ItemTooLarge": 413,
@@ -25,8 +28,8 @@ EXPECTED = {
     "Overloaded": 503,
     "DeadlinePassed": 504,
     "ModelFault": 500,
-    "BadManifest": 500,
-    "CorruptBundle": 500,
+    "BadManifest": 503,
+    "CorruptBundle": 503,
     "StoreError": 500,
     "ServiceError": 500,
     "ItemError": 500,
@@ -50,7 +53,7 @@ def test_every_error_of_the_house_has_its_status() -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_error_becomes_a_problem_with_its_status(name: str) -> None:
     status = EXPECTED[name]
-    response = encode_error(errors()[name]("said to /srv/secret/path"))
+    response = encode_error(errors()[name]("said to /srv/secret/path"), "/v1/models")
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
     body = json.loads(bytes(response.body))
@@ -61,11 +64,21 @@ def test_error_becomes_a_problem_with_its_status(name: str) -> None:
     assert response.headers.get("retry-after") == ("1" if status == 503 else None)
 
 
+@pytest.mark.parametrize("path", ["/v2", "/v2/models/m/infer"])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_v2_says_the_same_in_its_own_shape(name: str, path: str) -> None:
+    error = errors()[name]("said to /srv/secret/path")
+    ours, theirs = encode_error(error, "/v1"), encode_error(error, path)
+    assert theirs.status_code == ours.status_code
+    assert theirs.headers.get("retry-after") == ours.headers.get("retry-after")
+    assert json.loads(bytes(theirs.body)) == {"error": json.loads(bytes(ours.body))["detail"]}
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("secret"), KeyError("secret"), ExceptionGroup("s", [OSError()])]
 )
 def test_stranger_is_our_fault_and_tells_nothing(error: Exception) -> None:
-    response = encode_error(error)
+    response = encode_error(error, "/v1/models")
     assert response.status_code == 500
     assert b"secret" not in bytes(response.body)
 
@@ -73,10 +86,11 @@ def test_stranger_is_our_fault_and_tells_nothing(error: Exception) -> None:
 def test_item_and_row_at_fault_stand_in_the_body() -> None:
     mismatch = store_errors.ItemMismatch("expected a number; got 'x'", field="b")
     mismatch.index = 3
-    body = json.loads(bytes(encode_error(mismatch).body))
+    body = json.loads(bytes(encode_error(mismatch, "/v1").body))
     assert body["index"] == 3
     assert body["detail"] == "inputs[3]: b: expected a number; got 'x'"
-    body = json.loads(bytes(encode_error(service_errors.ModelFault("it failed", row=0)).body))
+    fault = service_errors.ModelFault("it failed", row=0)
+    body = json.loads(bytes(encode_error(fault, "/v1").body))
     assert body["index"] == 0
     assert body["detail"] == "inputs[0]: it failed"
 

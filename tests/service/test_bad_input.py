@@ -153,7 +153,7 @@ UNKNOWN = {
     "name with a line end": Bad(404, "/v1/models/sen%0Asor/score", GOOD, "expected [a-z0-9]"),
     "name with a zero": Bad(404, "/v1/models/sensor%00/score", GOOD, "expected [a-z0-9]"),
     "verb": Bad(404, "/v1/models/sensor/dance", GOOD, "/docs"),
-    "path": Bad(404, "/v2/nothing", GOOD, "/docs"),
+    "path": Bad(404, "/v3/nothing", GOOD, "/docs"),
     "verb of another model": Bad(409, "/v1/models/sensor/predict", GOOD, "sensor cannot predict; it can score"),
     "verb and bad body": Bad(409, "/v1/models/sensor/generate", "{", "it can score"),
     "method": Bad(405, SCORE, "", "Method Not Allowed", method="GET"),

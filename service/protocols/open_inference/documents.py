@@ -5,7 +5,7 @@ from typing import Any
 
 from model_store.manifest import MAIN_GRAPH, Graph, Manifest
 from service.hub import ModelHub
-from service.loaded import LoadedModel
+from service.lane import Lane
 from service.protocols.open_inference.signature import Signature, Slot
 from service.telemetry import Duration, ModelMeter
 
@@ -48,12 +48,9 @@ def _tensor(slot: Slot) -> dict[str, Any]:
     return {"name": slot.name, "datatype": slot.datatype, "shape": slot.shape}
 
 
-def configuration(
-    name: str, version: int, graph: Graph, model: LoadedModel, delay_ms: float
-) -> dict[str, Any]:
+def configuration(name: str, version: int, lane: Lane, delay_ms: float) -> dict[str, Any]:
     """Triton's ModelConfig, as far as it says something here."""
-    signature = Signature(graph)
-    lane = next(lane for lane in model.lanes.values() if lane.graph is graph)
+    signature = Signature(lane.graph)
     start = 1 if lane.batches else 0
     config: dict[str, Any] = {
         "name": name,
@@ -67,11 +64,11 @@ def configuration(
         "instance_group": [
             {
                 "name": name,
-                "kind": "KIND_GPU" if model.provider.startswith("CUDA") else "KIND_CPU",
+                "kind": "KIND_GPU" if lane.runner.provider.startswith("CUDA") else "KIND_CPU",
                 "count": 1,
             }
         ],
-        "default_model_filename": graph.file,
+        "default_model_filename": lane.graph.file,
     }
     if lane.batches:
         config["dynamic_batching"] = {

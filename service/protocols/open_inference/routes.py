@@ -44,7 +44,9 @@ def encode_error(status: int, detail: str, headers: Mapping[str, str] | None = N
 
 def router(hub: ModelHub, codecs: Codecs, version: str) -> APIRouter:
     """Every route of V2 but the probes, which ``ops`` has."""
-    routes = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
+    routes = APIRouter(
+        prefix=PREFIX, tags=["open inference protocol"], responses={"default": _ERROR_RESPONSE}
+    )
     _add_server(routes, hub, version)
     _add_models(routes, hub)
     _add_infer(routes, hub, codecs)
@@ -76,35 +78,31 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
     for path in ("/models/{name}", "/models/{name}/versions/{version}"):
         shown = "{version}" not in path
 
-        async def metadata(name: str, version: str | None = None) -> Response:
-            address = Address.read(name, version)
+        async def metadata(request: Request, name: str) -> Response:
+            address = _address(request, name)
             _, number = key = await hub.catalog.resolve(address.ref)
-            manifest = await hub.catalog.manifest(key)
-            graph = _graph(manifest, address)
-            versions = hub.catalog.shelves[key[0]].versions if version is None else [number]
+            graph = _graph(await hub.catalog.manifest(key), address)
+            versions = hub.catalog.shelves[key[0]].versions
+            if "version" in request.path_params:
+                versions = [number]
             return encode(documents.metadata(name, versions, graph))
 
-        async def ready(name: str, version: str | None = None) -> Response:
-            address = Address.read(name, version)
-            key = await hub.catalog.resolve(address.ref)
-            await _check_graph(hub, key, address)
+        async def ready(request: Request, name: str) -> Response:
+            key = await hub.catalog.resolve(_address(request, name).ref)
             state = hub.state(key)["state"]
             body = {"name": name, "ready": state == "ready"}
             return encode(body, 200 if state == "ready" else 503)
 
-        async def config(name: str, version: str | None = None) -> Response:
-            address = Address.read(name, version)
+        async def config(request: Request, name: str) -> Response:
+            address = _address(request, name)
             with await hub.find(address.ref) as model:
-                lane_of(model, address)
-                graph = documents.graph_of(model.manifest, address.graph)
-                number = model.manifest.version
-                delay_ms = hub.settings.batch_delay_ms
-                return encode(documents.configuration(name, number, graph, model, delay_ms))
+                lane = lane_of(model, address)
+                number, delay_ms = model.manifest.version, hub.settings.batch_delay_ms
+                return encode(documents.configuration(name, number, lane, delay_ms))
 
-        async def statistics(name: str, version: str | None = None) -> Response:
-            address = Address.read(name, version)
-            model_name, number = key = await hub.catalog.resolve(address.ref)
-            await _check_graph(hub, key, address)
+        async def statistics(request: Request, name: str) -> Response:
+            model_name, number = await hub.catalog.resolve(_address(request, name).ref)
+            version = request.path_params.get("version")
             versions = [v for n, v in _met(hub) if n == model_name and version in (None, str(v))]
             found = [_statistics(hub, model_name, v) for v in versions or [number]]
             return encode({"model_stats": found})
@@ -123,6 +121,11 @@ async def _check_graph(hub: ModelHub, key: VersionKey, address: Address) -> None
     """Raises NotFound where the version has no such graph."""
     if address.graph:
         _graph(await hub.catalog.manifest(key), address)
+
+
+def _address(request: Request, name: str) -> Address:
+    """Of a route with a version or without."""
+    return Address.read(name, request.path_params.get("version"))
 
 
 def _graph(manifest: Any, address: Address) -> Any:
@@ -147,9 +150,9 @@ def _statistics(hub: ModelHub, name: str, version: int) -> dict[str, Any]:
 
 
 def _add_infer(routes: APIRouter, hub: ModelHub, codecs: Codecs) -> None:
-    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+    async def infer(request: Request, name: str) -> Response:
         terms = Terms.read(request.headers.get, hub.settings.timeout_ms)
-        address = Address.read(name, version)
+        address = _address(request, name)
         model = await find(hub, address, time.monotonic() + terms.timeout_s)
         try:
             body = await read_body(request, hub.settings.max_body_bytes)
@@ -201,6 +204,12 @@ def _split(line: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
+_ERROR_RESPONSE: dict[str, Any] = {
+    "description": "an error",
+    "content": {"application/json": {"schema": {
+        "type": "object", "required": ["error"], "properties": {"error": {"type": "string"}},
+    }}},
+}  # fmt: skip
 _TENSOR = {
     "type": "object",
     "required": ["name", "shape", "datatype"],

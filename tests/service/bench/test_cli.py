@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from model_store.cli import main
-from tests.service.bench.toys import Doubler, free_port, serving
+from service.bench import limits
+from tests.service.bench.toys import Doubler, Handler, free_port, serving
 from tests.service.server import MODELHUB, PATIENCE_S
 
 QUICK = ["--window-s", "0.1", "--max-windows", "2"]
@@ -34,10 +35,10 @@ def table(out: str) -> list[list[str]]:
 
 
 def test_every_load_and_body_is_a_row(toy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench("--url", toy, *QUICK, "--concurrency", "1,3", "--rate", "50") == 0
+    assert bench("--url", toy, *QUICK, "--concurrency", "2", "--rate", "50") == 0
     out, err = capsys.readouterr()
     assert [row[:3] for row in table(out)] == [
-        ["doubler", body, load] for body in ("binary", "json") for load in ("c=1", "c=3", "50/s")
+        ["doubler", body, load] for body in ("binary", "json") for load in ("c=2", "50/s")
     ]
     assert err == ""
 
@@ -68,6 +69,39 @@ def test_a_wrong_answer_among_many_is_found(tmp_path: Path) -> None:
         assert bench("--url", f"http://{host}:{port}", *QUICK, *flags) == 1
     (cell,) = json.loads(file.read_text())["cells"]
     assert set(cell["errors"]) == {"wrong answer"}
+
+
+def test_answers_that_are_all_alike_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(Doubler(factor=0.0)) as (host, port):
+        flags = ("--concurrency", 1, "--body", "binary")
+        assert bench("--url", f"http://{host}:{port}", *QUICK, *flags) == 0
+    assert (
+        "note: doubler, binary: answers to different requests are too alike"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_server_that_ends_in_the_middle_leaves_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It hangs up on everything that comes once the first kind of body is done."""
+    toy, file = Doubler(), tmp_path / "b.json"
+
+    def behave(handler: Handler, body: bytes) -> None:
+        ended.append(handler.headers["Content-Type"] == "application/json")
+        if any(ended):
+            handler.close_connection = True
+        else:
+            toy(handler, body)
+
+    ended: list[bool] = []
+    with serving(behave) as (host, port):
+        flags = ("doubler", "--concurrency", 1, "--json", file)
+        assert bench("--url", f"http://{host}:{port}", *QUICK, *flags) == 2
+    out, err = capsys.readouterr()
+    assert [row[1] for row in table(out)] == ["binary"]
+    assert "Remote end closed connection without response; this is what there is" in err
+    assert len(json.loads(file.read_text())["cells"]) == 1
 
 
 def test_a_key_goes_with_every_request() -> None:
@@ -105,6 +139,17 @@ def test_what_cannot_be_done_is_one_clear_line(
     assert err.count("\n") == 1
 
 
+def test_a_server_without_models_has_nothing_to_measure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def behave(handler: Handler, _: bytes) -> None:
+        handler.answer(b"[]")
+
+    with serving(behave) as (host, port):
+        assert bench("--url", f"http://{host}:{port}") == 2
+    assert f"http://{host}:{port} has no model ready" in capsys.readouterr().err
+
+
 def test_a_server_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench() == 2
     assert "--url URL of a running server, or --store DIR" in capsys.readouterr().err
@@ -140,8 +185,12 @@ def test_a_value_out_of_range_is_named(
 
 
 def test_the_hub_is_started_measured_under_its_ceilings_and_stopped(
-    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plain: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(limits, "TRY_S", 0.02)
     file = tmp_path / "b.json"
     assert bench("--store", plain, *QUICK, "--concurrency", "3", "--limits", "--json", file) == 0
     out, _ = capsys.readouterr()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model_store.errors import NotFound
+from service.bench import limits
 from service.bench.errors import BenchError
 from service.bench.limits import Graph, Layout, graph_path, layouts
 
@@ -45,7 +46,10 @@ def graph(plain: Path) -> Graph:
     return Graph(graph_path(plain, "mixer"), bodies)
 
 
-def test_a_graph_is_run_in_every_layout_and_the_best_are_kept(graph: Graph) -> None:
+def test_a_graph_is_run_in_every_layout_and_the_best_are_kept(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TRY_S", 0.02)
     found = layouts(4, 2, 2, batches=True)
     best = graph.best(found)
     assert best

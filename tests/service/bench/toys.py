@@ -61,15 +61,15 @@ def serving(behave: Behave) -> Iterator[tuple[str, int]]:
 
 
 class Doubler:
-    """A V2 server with one model, ``doubler``: ``x`` → ``y``, twice as much.
+    """A V2 server with one model, ``doubler``: ``x`` → ``y``, ``factor`` times as much.
 
-    ``wrong`` says of the how manieth answers ``y`` is to be another one's.
+    ``wrong`` says of which of all its answers, counted from 1, one is added.
     """
 
     shape: ClassVar[list[int]] = [-1, 3]
 
-    def __init__(self, wrong: Callable[[int], bool] = lambda _: False) -> None:
-        self._wrong = wrong
+    def __init__(self, wrong: Callable[[int], bool] = lambda _: False, factor: float = 2.0) -> None:
+        self._wrong, self._factor = wrong, np.float32(factor)
         self.inferred = 0
         self.headers: list[dict[str, str]] = []
 
@@ -101,7 +101,7 @@ class Doubler:
         binary = "data" not in entry
         x = np.frombuffer(body[length:], "<f4") if binary else np.array(entry["data"], "<f4")
         self.inferred += 1
-        y = x * 2 + (1 if self._wrong(self.inferred) else 0)
+        y = x * self._factor + (1 if self._wrong(self.inferred) else 0)
         output: dict[str, Any] = {"name": "y", "datatype": "FP32", "shape": entry["shape"]}
         if not binary:
             handler.answer(orjson.dumps({"outputs": [output | {"data": y.tolist()}]}))
