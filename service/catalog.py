@@ -29,8 +29,6 @@ class Shelf:
     aliases: dict[str, int]
     default: int
     """What the bare name means now."""
-    seen: int = 0
-    """When the model's folder last changed, in nanoseconds, as it was read."""
     held: dict[int, Manifest] = field(default_factory=dict)
     """Manifests read so far."""
 
@@ -50,41 +48,49 @@ class Catalog:
         self.choose: Callable[[str, Shelf], int] = lambda _, shelf: shelf.target
         """Which version a bare name means; whoever knows what is loaded sets this."""
         self._entries: dict[VersionKey, dict[str, Any]] = {}
+        self._seen: dict[str, int] = {}
+        """When each folder last changed, in nanoseconds, as the last scan found it."""
 
     # --- reading the disk ----------------------------------------------------------------------
 
     async def scan(self) -> list[str]:
-        """Read again what changed since the last time; the names of those models."""
+        """Read again what changed since the last scan; the names of those folders."""
         stamps = await self._blocking(self._stamps)
-        changed = [n for n, at in stamps.items() if self._stamp_of(n) != at]
-        gone = [name for name in self.shelves if name not in stamps]
-        for name in (*changed, *gone):
-            await self.refresh(name)
+        changed = [name for name, at in stamps.items() if self._seen.get(name) != at]
+        gone = [name for name in self._seen | self.shelves if name not in stamps]
+        for name in changed:
+            self._seen[name] = stamps[name]  # first: what changes while we read is read again
+            await self._read_again(name)
+        for name in gone:
+            self._seen.pop(name, None)
+            await self._read_again(name)
         return [*changed, *gone]
 
     async def refresh(self, name: str) -> Shelf | None:
-        """Read one model's versions and aliases; None where it has no version (any more)."""
-        versions, aliases, stamp = await self._blocking(self._read, name)
-        if not versions:
-            self.shelves.pop(name, None)
-            return None
+        """Read one model's versions and aliases; None where it has no version (any more). Whoever
+        follows the scans is told all the same if it found something new.
+        """
+        if await self._read_again(name):
+            self._seen.pop(name, None)
+        return self.shelves.get(name)
+
+    async def _read_again(self, name: str) -> bool:
+        """Whether it was otherwise before."""
+        versions, aliases = await self._blocking(self._read, name)
         old = self.shelves.get(name)
+        if not versions:
+            return self.shelves.pop(name, None) is not None
         default = old.default if old and old.default in versions else versions[-1]
         held = {v: m for v, m in old.held.items() if v in versions} if old else {}
-        shelf = Shelf(versions, aliases, default, stamp, held)
-        self.shelves[name] = shelf
+        self.shelves[name] = Shelf(versions, aliases, default, held)
         self.settle(name)
-        return shelf
+        return old is None or (old.versions, old.aliases) != (versions, aliases)
 
     def settle(self, name: str) -> None:
         """Choose anew what the bare name means: one assignment, which is the swap."""
         shelf = self.shelves.get(name)
         if shelf:
             shelf.default = self.choose(name, shelf)
-
-    def _stamp_of(self, name: str) -> int:
-        shelf = self.shelves.get(name)
-        return shelf.seen if shelf else 0
 
     def _stamps(self) -> dict[str, int]:
         try:
@@ -96,19 +102,18 @@ class Catalog:
                 }
         except OSError as error:
             log.warning("the store cannot be read, what is loaded goes on: %s", error)
-            return {name: shelf.seen for name, shelf in self.shelves.items()}
+            return dict(self._seen)
 
-    def _read(self, name: str) -> tuple[list[int], dict[str, int], int]:
-        try:  # the time first: what changes while we read is read again
-            stamp = (self.store.root / name).stat().st_mtime_ns
+    def _read(self, name: str) -> tuple[list[int], dict[str, int]]:
+        try:
             versions = self.store.versions(name)
         except (OSError, StoreError):
-            return [], {}, 0
+            return [], {}
         try:
-            return versions, self.store.aliases(name), stamp
+            return versions, self.store.aliases(name)
         except StoreError as error:
             log.error("%s: %s; served without aliases", name, error)
-            return versions, {}, stamp
+            return versions, {}
 
     async def _blocking(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

@@ -23,16 +23,26 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from model_store.errors import StoreError
 from model_store.store import split_ref
 from service.edge import CLIENT_GONE, Gate, request_id
-from service.errors import BadBody, ServiceError
+from service.errors import BadBody, NotReady, ServiceError
 from service.hub import ModelHub
 from service.lane import Lane
 from service.loaded import LoadedModel
 from service.protocols.open_inference.answer import Answer, Chunk
-from service.protocols.open_inference.infer import PATH, ROUTE, Address, Call, Codec, Codecs, Terms
+from service.protocols.open_inference.infer import (
+    PATH,
+    ROUTE,
+    VERSION_ROUTE,
+    Address,
+    Call,
+    Codec,
+    Codecs,
+    Terms,
+)
 
 log = logging.getLogger(__name__)
 
-Headers = dict[bytes, bytes]
+Place = tuple[Address, str, str, str]
+"""Address, name, selector and route."""
 EncodeError = Callable[[Exception, str], Response]
 MAX_KEPT = 1024
 MAX_HEAD_BYTES = 2048
@@ -51,6 +61,7 @@ class Head:
     address: Address
     name: str
     selector: str
+    route: str
     terms: Terms
     body_bytes: int
     keep_alive: bool
@@ -67,10 +78,10 @@ class Below:
     ) -> None:
         self.hub, self.codecs, self.gate, self.encode_error = hub, codecs, gate, encode_error
         self.heads: dict[bytes, Head] = {}
-        self._addresses: dict[bytes, tuple[Address, str, str] | None] = {}
+        self._addresses: dict[bytes, Place | None] = {}
 
-    def address(self, url: bytes) -> tuple[Address, str, str] | None:
-        """Address, name and selector of an infer call's URL; None for any other URL."""
+    def address(self, url: bytes) -> Place | None:
+        """Where an infer call's URL leads; None for any other URL."""
         if url in self._addresses:
             return self._addresses[url]
         if len(self._addresses) >= MAX_KEPT:
@@ -79,6 +90,8 @@ class Below:
         return found
 
     def keep(self, raw: bytes, head: Head) -> None:
+        if not raw.startswith(b"POST "):
+            return  # blank lines that clients may put before it hide where it ends
         if len(self.heads) >= MAX_KEPT:
             self.heads.clear()
         self.heads[raw] = head
@@ -96,13 +109,13 @@ class Below:
         return True
 
 
-def _read_address(url: bytes) -> tuple[Address, str, str] | None:
+def _read_address(url: bytes) -> Place | None:
     match = PATH.fullmatch(url.decode("latin-1"))
     if not match:
         return None
     try:
         address = Address.read(unquote(match[1]), match[2])
-        return address, *split_ref(address.ref)
+        return address, *split_ref(address.ref), VERSION_ROUTE if match[2] else ROUTE
     except StoreError:
         return None  # the app says what is wrong with it
 
@@ -113,7 +126,7 @@ class Exchange(Call):
     """
 
     __slots__ = (
-        "_filled", "_protocol", "body", "disconnected", "head", "id", "keep_alive",
+        "_protocol", "body", "disconnected", "head", "id", "keep_alive",
         "message_event", "response_complete",
     )  # fmt: skip
 
@@ -127,26 +140,39 @@ class Exchange(Call):
         self.keep_alive = head.keep_alive
         self.response_complete = self.disconnected = False
         self.message_event = self  # uvicorn wakes its task by it; there is none
-        self.body: bytes | bytearray = b""
-        self._filled = 0
+        self.body: bytes | bytearray | memoryview = b""
         protocol.below.gate.telemetry.in_flight += 1
 
     def set(self) -> None:
         """The connection was lost."""
-        if not self.response_complete:
-            self.response_complete = True
-            self.cancel()
-            self._record(CLIENT_GONE)
-
-    def add(self, chunk: bytes) -> None:
-        """A piece of the body."""
-        if len(chunk) == self.head.body_bytes:
-            self.body = chunk  # all of it at once: nothing to gather
+        if self.response_complete:
             return
-        if not self._filled:
-            self.body = bytearray(self.head.body_bytes)
-        self.body[self._filled : self._filled + len(chunk)] = chunk  # type: ignore[index]
-        self._filled += len(chunk)
+        self.response_complete = True
+        if self._protocol.reads(self):
+            self.model.release()  # it never became a request to the model
+        else:
+            self.cancel()
+        self._record(CLIENT_GONE)
+
+    def stop(self) -> None:
+        """The server stops, and waits no longer."""
+        if not self.response_complete:
+            self._give_up()
+            self._close("REJECTED")
+            self.fail(NotReady("the server is stopping; this took longer than it could wait"))
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the body that are still to come."""
+        return self.head.body_bytes - len(self.body)
+
+    def add(self, chunk: bytes | memoryview) -> None:
+        """A piece of the body. What was announced takes no memory before it comes."""
+        if isinstance(self.body, bytearray):
+            self.body += chunk
+        else:
+            whole = len(chunk) == self.head.body_bytes
+            self.body = chunk if whole else bytearray(chunk)
 
     # --- answering -----------------------------------------------------------------------------
 
@@ -178,19 +204,19 @@ class Exchange(Call):
     def _record(self, status: int) -> None:
         gate = self._protocol.below.gate
         gate.telemetry.in_flight -= 1
-        gate.record(ROUTE, status, time.monotonic() - self.started, self._facts)
+        gate.record(self.head.route, status, time.monotonic() - self.started, self._facts)
 
     def _facts(self) -> dict[str, object]:
         manifest = self.model.manifest
-        return {
+        facts: dict[str, object] = {
             "request_id": self.id,
             "method": "POST",
-            "path": self.head.url.decode("latin-1"),
-            "queue_ms": round(self.queue_s * 1000, 2),
-            "compute_ms": round(self.compute_s * 1000, 2),
-            "model": manifest.name,
-            "version": manifest.version,
+            "path": unquote(self.head.url.decode("latin-1")),
         }
+        if self.compute_s:
+            facts["queue_ms"] = round(self.queue_s * 1000, 2)
+            facts["compute_ms"] = round(self.compute_s * 1000, 2)
+        return {**facts, "model": manifest.name, "version": manifest.version}
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -199,6 +225,8 @@ class HttpProtocol(HttpToolsProtocol):
     below: Below
     _exchange: Exchange | None = None
     """The call whose body is being read."""
+    _gathering: Exchange | None = None
+    """The same, where the head was known and the parser is not asked."""
     _between = True
     """The parser stands between two requests."""
     _raw_head = NO_HEAD
@@ -206,15 +234,28 @@ class HttpProtocol(HttpToolsProtocol):
     _idle_since = 0.0
 
     def data_received(self, data: bytes) -> None:
-        if self._between:
-            end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
-            head = self.below.heads.get(data[:end])
-            if head and len(data) == end + head.body_bytes and self._may_answer(head):
-                exchange = self._open(head)
-                exchange.begin(memoryview(data)[end:], head.terms)
-                return
-            self._raw_head = data[:end] if end > 3 else NO_HEAD
-        super().data_received(data)
+        while data:
+            start = 0
+            if self._gathering is None:
+                start = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4 if self._between else 0
+                head = self.below.heads.get(data[:start])
+                if head is None or not self._may_answer(head):
+                    self._raw_head = data[:start] if start > 3 else NO_HEAD
+                    super().data_received(data)
+                    return
+                self._gathering = self._open(head)
+            data = self._gather(self._gathering, data, start)
+
+    def _gather(self, exchange: Exchange, data: bytes, start: int) -> bytes:
+        """Take the body behind a head that was known: no parser needs to see it. The rest is of the
+        next request.
+        """
+        end = start + exchange.missing
+        exchange.add(memoryview(data)[start:end])
+        if not exchange.missing:
+            self._gathering = None
+            exchange.begin(memoryview(exchange.body), exchange.head.terms)
+        return data[end:]
 
     # --- from the parser -----------------------------------------------------------------------
 
@@ -253,6 +294,10 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
         elif not exchange.response_complete:
             exchange.begin(memoryview(exchange.body), exchange.head.terms)
+
+    def reads(self, exchange: Exchange) -> bool:
+        """Whether the call's body is not there yet."""
+        return exchange is self._exchange or exchange is self._gathering
 
     def _read_head(self) -> Head | None:
         """What the parser read, where it is an infer call that no rule of the app is against."""
@@ -318,6 +363,14 @@ class HttpProtocol(HttpToolsProtocol):
         lines = [b"HTTP/1.1 400 Bad Request", *(b": ".join(header) for header in headers)]
         self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
         self.transport.close()
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        patience_s = self.config.timeout_graceful_shutdown
+        if isinstance(self.cycle, Exchange) and patience_s is not None:
+            self.loop.call_later(patience_s, self.cycle.stop)
 
     # --- idle connections ----------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class ModelHub:
         """Made at first use: it belongs to the event loop that serves."""
         if self._residency is None:
             ground = Ground(self.settings, asyncio.get_running_loop(), self.turns)
-            self._residency = Residency(self.store, ground, self.telemetry, self.catalog.settle)
+            self._residency = Residency(self.store, ground, self.telemetry, self._changed)
         return self._residency
 
     # --- life ----------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class ModelHub:
         if not self.catalog.shelves and self.settings.repository != "explicit":
             return "the store has no models"
         loaded = {name for name, _ in self.residency.loaded}
-        waiting = self._desired - loaded
+        waiting = self._desired - loaded - self.residency.displaced
         return f"not loaded: {', '.join(sorted(waiting))}" if waiting else ""
 
     @property
@@ -144,12 +144,12 @@ class ModelHub:
         Raises NotFound, NotReady, NoRoom, DeadlinePassed.
         """
         key = await self.catalog.resolve(ref)
-        model = self.residency.loaded.get(key)
-        if model is None:
+        # Again, where it came and had to leave before its caller had a turn.
+        while (model := self.residency.loaded.get(key)) is None:
             self._check_may_load(key)
             try:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    model = await self._load(key)
+                    await self._load(key)
             except TimeoutError:
                 raise DeadlinePassed(
                     f"the deadline passed while {key[0]}@{key[1]} was loading"
@@ -188,6 +188,13 @@ class ModelHub:
         return await self._answering.answer(ask, model)
 
     # --- versions that come and go -------------------------------------------------------------
+
+    def _changed(self, name: str) -> None:
+        """A version of it came or left."""
+        if name in self._parked:  # it was unloaded while it loaded
+            for key in [key for key in self.residency.loaded if key[0] == name]:
+                self.residency.retire(key)
+        self.catalog.settle(name)
 
     def _choose(self, name: str, shelf: Shelf) -> int:
         """The target once it is loaded; until then what serves now goes on serving."""

@@ -4,7 +4,6 @@ Loads happen in one thread, beside whatever is serving. Used on the event loop.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from service.lane import Ground
 from service.loaded import LoadedModel, load, trim_memory, weight_bytes
 from service.schema import VersionKey
 from service.telemetry import Telemetry
+from service.turns import yield_to_event_loop
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +46,21 @@ class Residency:
         """``changed`` is told the name of a model whose version came or left."""
         self._store, self._ground, self._telemetry = store, ground, telemetry
         self._changed = changed
-        self._pool = ThreadPoolExecutor(1, "load")
+        # Sessions are made here, and their threads are as nice as the one that makes them.
+        self._pool = ThreadPoolExecutor(1, "load", initializer=yield_to_event_loop)
         self._closing_pool = ThreadPoolExecutor(2, "unload")
         self.loaded: dict[VersionKey, LoadedModel] = {}
         self.coming: dict[VersionKey, asyncio.Task[LoadedModel]] = {}
         self.leaving: dict[VersionKey, asyncio.Future[None]] = {}
         self.failed: dict[VersionKey, Failure] = {}
+        self.displaced: set[str] = set()
+        """Models that made room for others; they come back when they are asked for."""
         self._sizes: dict[VersionKey, int] = {}
         """What versions took when they were last in memory."""
 
     @property
     def memory_bytes(self) -> int:
-        """Of all that is loaded or not yet gone."""
+        """Of all that is loaded."""
         return sum(model.memory_bytes for model in self.loaded.values())
 
     # --- coming --------------------------------------------------------------------------------
@@ -98,6 +101,7 @@ class Residency:
         finally:
             del self.coming[key]
         self.failed.pop(key, None)
+        self.displaced.discard(name)
         self.loaded[key] = model
         self._changed(name)
         log.info("loaded %s@%d in %.2f s on %s", name, version, time.monotonic() - started,
@@ -127,6 +131,7 @@ class Residency:
             if self.memory_bytes + needed <= budget:
                 break
             log.info("%s@%d makes room for %s@%d", *victim, *key)
+            self.displaced.add(victim[0])
             leaving.append(self.retire(victim))
         if self.memory_bytes + needed > budget:
             raise NoRoom(
@@ -194,9 +199,8 @@ class Residency:
         await asyncio.gather(
             *(asyncio.to_thread(model.close, timeout_s=timeout_s) for model in models)
         )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await asyncio.gather(*self.leaving.values())
+        if self.leaving:
+            await asyncio.wait(list(self.leaving.values()), timeout=timeout_s)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._closing_pool.shutdown(wait=False, cancel_futures=True)
 

@@ -70,8 +70,14 @@ class Bench:
             if not answers.distinct:
                 words = "answers to different requests are too alike to notice two that are swapped"
                 self.notes.append(f"{model}, {kind}: {words}")
+            peak_per_s = 0.0
             for connections in plan.concurrency:
                 cell = Cell(model, kind, "concurrency", connections, inputs.rows)
+                yield self._measure(cell, inputs, answers)
+                peak_per_s = max(peak_per_s, *(w.take.requests_per_s for w in cell.last))
+            for factor in plan.overloads:
+                rate = factor * peak_per_s
+                cell = Cell(model, kind, "rate", rate, inputs.rows, peak_per_s)
                 yield self._measure(cell, inputs, answers)
             for rate in plan.rates:
                 yield self._measure(Cell(model, kind, "rate", rate, inputs.rows), inputs, answers)

@@ -65,6 +65,7 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     return Plan(
         models=tuple(arguments.models),
         concurrency=concurrency,
+        overloads=arguments.overload,
         rates=arguments.rate,
         bodies=arguments.body,
         window_s=arguments.window_s,
@@ -157,4 +158,6 @@ def _assembled(arguments: argparse.Namespace, plan: "Plan") -> Iterator["Bench"]
 
             echo = stack.enter_context(servers.echo())
             ceilings = Ceilings(arguments.store, echo, plan.window_s)
+        if arguments.beside:
+            stack.enter_context(servers.neighbour(url, *arguments.beside))
         yield Bench(plan, control, process, ceilings)

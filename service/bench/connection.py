@@ -5,6 +5,7 @@ that comes in one or two pieces, costs one search and one count.
 """
 
 import asyncio
+import time
 from typing import Protocol, cast
 
 from service.bench.exchange import Exchange, Head, read_head
@@ -30,6 +31,8 @@ class Connection(asyncio.Protocol):
         """What is in flight."""
         self.began_s = 0.0
         """The moment its latency is counted from."""
+        self.sent_s = 0.0
+        """The moment it went out."""
         self._pieces: list[bytes] = []
         self._missing_bytes = 0
 
@@ -38,6 +41,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, exchange: Exchange, began_s: float) -> None:
         self.exchange, self.began_s = exchange, began_s
+        self.sent_s = time.perf_counter()
         self._transport.write(exchange.request)
 
     def data_received(self, data: bytes) -> None:

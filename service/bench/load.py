@@ -17,6 +17,8 @@ from service.bench.connection import Connection
 from service.bench.exchange import Exchange, Head
 
 OK = "200"
+REFUSED = ("429", "503")
+"""Overload, said at the door: no error of the server, but no answer either."""
 SAMPLE_FIRST = 16
 SAMPLE_EVERY = 61
 """A prime, so that no body of the rotation can hide from the samples."""
@@ -50,6 +52,8 @@ class Take:
     client_cpu_s: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
     """Of the whole load, by HTTP status or by what happened instead of one."""
+    refused_s: list[float] = field(default_factory=list)
+    """How long the server took to say that it has too much to do, over the whole load."""
     samples: list[tuple[Exchange, bytes]] = field(default_factory=list)
     """Of the whole load: responses in full, to be read when no time is measured any more."""
     late: int = 0
@@ -127,7 +131,9 @@ class Load(ABC):
         self, connection: Connection, exchange: Exchange, head: Head, response: bytes
     ) -> None:
         now_s = time.perf_counter()
-        if head.status != OK:
+        if head.status in REFUSED:
+            self.take.refused_s.append(now_s - connection.sent_s)
+        elif head.status != OK:
             self.take.errors[head.status] += 1
         elif not exchange.fits(response, head):
             self.take.errors["wrong length"] += 1

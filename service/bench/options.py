@@ -41,6 +41,14 @@ def _add_load(group: Any) -> None:
         help="open loop: requests a second, Poisson; latency counts from when each was due",
     )  # fmt: skip
     group.add_argument(
+        "--overload", type=_list(_positive), default=(), metavar="X,…",
+        help="open loop at so many times the best rate of the closed loop before it",
+    )  # fmt: skip
+    group.add_argument(
+        "--beside", type=_neighbour, metavar="MODEL=N",
+        help="meanwhile another client keeps N requests to this model in flight",
+    )  # fmt: skip
+    group.add_argument(
         "--window-s", type=_positive, default=2.0, metavar="S",
         help="length of a window; a cell ends when three in a row agree (default: 2)",
     )  # fmt: skip
@@ -109,6 +117,13 @@ def _body(text: str) -> str:
     if text not in BODIES:
         raise argparse.ArgumentTypeError(f"expected {' or '.join(BODIES)}; got {text!r}")
     return text
+
+
+def _neighbour(text: str) -> tuple[str, int]:
+    name, equals, connections = text.rpartition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected MODEL=N; got {text!r}")
+    return name, _count(connections)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

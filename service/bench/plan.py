@@ -13,6 +13,8 @@ class Plan:
     models: tuple[str, ...]
     """Names in the protocol; none for all that the server has ready."""
     concurrency: tuple[int, ...] = (1, 16, 64)
+    overloads: tuple[float, ...] = ()
+    """Rates as multiples of the best that a closed loop reached."""
     rates: tuple[float, ...] = ()
     """Requests a second."""
     bodies: tuple[BodyKind, ...] = ("binary", "json")

@@ -23,6 +23,7 @@ def record(cell: Cell) -> Record:
     takes = [window.take for window in cell.last]
     seconds, completed = sum(take.seconds for take in takes), sum(take.completed for take in takes)
     latencies_s = [value for take in takes for value in take.latencies_s]
+    refused_s = [value for take in takes for value in take.refused_s]
     requests_per_s = completed / seconds if seconds else 0.0
     return {
         "model": cell.model,
@@ -37,6 +38,9 @@ def record(cell: Cell) -> Record:
         "server": _server(cell),
         "late": sum(take.late for take in takes),
         "dropped": sum(take.dropped for take in takes),
+        "refused": len(refused_s),
+        "refused_p99_ms": _ms(percentile(refused_s, 99)),
+        "of_peak": requests_per_s / cell.peak_per_s if cell.peak_per_s else None,
         "errors": dict(cell.errors),
         "answers_compared": cell.checked,
         "client_cpu_us_per_request": _us(sum(take.client_cpu_s for take in takes), completed),
@@ -176,6 +180,10 @@ def _ratio(ceiling: str) -> Callable[[Record], str]:
 def _remarks(record: Record) -> str:
     found = [f"{number} × {what}" for what, number in record["errors"].items()]
     found += [f"{record[what]} {what}" for what in ("late", "dropped") if record[what]]
+    if record["refused"]:
+        found.append(f"{record['refused']} refused, p99 {number(record['refused_p99_ms'])} ms")
+    if record["of_peak"] is not None:
+        found.append(f"{record['of_peak']:.2f} of the peak")
     if not record["stable"]:
         found.append("not stable")
     return ", ".join(found)

@@ -15,6 +15,9 @@ from service.bench.errors import BenchError
 READY_S = 120.0
 STOP_S = 20.0
 SERVE = ("-c", "from model_store.cli import main; raise SystemExit(main())", "serve")
+BENCH = (*SERVE[:-1], "bench")
+NEIGHBOUR_S = 3.0
+"""It has begun by then."""
 ECHO = ("-m", "service.bench.echo")
 ADDRESS = " on http://"
 """How the line begins, behind its first words, that tells where a server listens."""
@@ -52,6 +55,28 @@ def echo() -> Iterator[Process]:
     """A bare uvicorn that sends every body back."""
     with _server("the echo server", *ECHO) as process:
         yield process
+
+
+@contextlib.contextmanager
+def neighbour(url: str, model: str, connections: int) -> Iterator[None]:
+    """Another bench, whose only use is the load it makes."""
+    load = ("--concurrency", str(connections), "--body", "binary", "--max-windows", "1000000")
+    process = subprocess.Popen(  # noqa: S603 - this very Python with arguments from above
+        [sys.executable, *BENCH, model, "--url", url, *load, "--window-s", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        time.sleep(NEIGHBOUR_S)
+        if process.poll() is not None:
+            raise BenchError(
+                f"--beside {model}: it cannot be asked; modelhub bench {model} says why"
+            )
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -52,6 +52,8 @@ class Cell:
     """Connections, or requests a second."""
     rows: int
     """In each request."""
+    peak_per_s: float = 0.0
+    """What the model did at its best in a closed loop, where this cell is an overload of it."""
     windows: list[Window] = field(default_factory=list)
     ceilings: dict[str, Ceiling] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)

@@ -131,9 +131,9 @@ def shades(folder: Path) -> Draft:
     )
 
 
-def sensor(folder: Path) -> Draft:
-    """Table → |a| + |b|, an anomaly above 1. A ``code`` of 10 or more passes every check and then
-    makes the graph itself fail: the poison row.
+def sensor(folder: Path, *, adds: float = 0) -> Draft:
+    """Table → |a| + |b| + ``adds``, an anomaly above 1. A ``code`` of 10 or more passes every check
+    and then makes the graph itself fail: the poison row.
     """
     inputs = (Tensor(name="table", dtype="float32", shape=("N", 3)),)
     outputs = (
@@ -148,13 +148,15 @@ def sensor(folder: Path) -> Draft:
         helper.make_node("Abs", ["table"], ["sizes"]),
         helper.make_node("Mul", ["sizes", "first_two"], ["parts"]),
         helper.make_node("Mul", ["parts", "column"], ["contributions"]),
-        helper.make_node("ReduceSum", ["contributions", "axes"], ["score"], keepdims=0),
+        helper.make_node("ReduceSum", ["contributions", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["sum", "adds"], ["score"]),
     ]
     constants = [
         constant("third", 2, "int64"),
         constant("ones", np.ones(10)),
         constant("axes", [1], "int64"),
         constant("first_two", [1, 1, 0]),
+        constant("adds", adds),
     ]
     graph = save(folder, nodes, inputs, outputs, constants)
     table = TableInput(columns=tuple(Column(name=name) for name in ("a", "b", "code")))

@@ -13,6 +13,7 @@ from service.hub import ModelHub
 from service.settings import Settings
 from service.telemetry import Telemetry
 from tests.service.bundles import MAKERS, publish
+from tests.service.loads import Loads
 from tests.service.server import Server, serving
 
 Publish: TypeAlias = Callable[..., Manifest]
@@ -69,6 +70,16 @@ def put(root: Path) -> Publish:
         return publish(root, maker, name)
 
     return put
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loads]:
+    """Every load of a version goes through it, in this process."""
+    loads = Loads()
+    with monkeypatch.context() as patch:
+        patch.setattr("service.residency.load", loads)
+        yield loads
+        loads.release()
 
 
 @pytest.fixture

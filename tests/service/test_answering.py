@@ -13,6 +13,8 @@ import pytest
 from model_store.errors import ItemMismatch, ItemTooLarge
 from model_store.manifest import Manifest
 from model_store.spec import Tensors
+from service import tuning
+from service.batcher import Done, Way
 from service.errors import (
     BodyTooLarge,
     DeadlinePassed,
@@ -23,7 +25,9 @@ from service.errors import (
 from service.hub import ModelHub
 from service.loaded import LoadedModel
 from service.schema import Ask, Priority, Reply
+from service.tuning import Tuning
 from tests.service.bundles import sensor, words
+from tests.service.odd_bundles import plain
 
 PATIENCE_S = 20.0
 Publish = Callable[..., Manifest]
@@ -39,13 +43,18 @@ class Desk:
     async def ask(
         self, ref: str, verb: str, *items: object, timeout_s: float = PATIENCE_S, **parameters: Any
     ) -> Reply:
-        model = await self.hub.find(ref)
         deadline = time.monotonic() + timeout_s
-        return await self.hub.answer(Ask(ref, verb, list(items), parameters, deadline), model)
+        with await self.hub.find(ref) as model:
+            return await self.hub.answer(Ask(ref, verb, list(items), parameters, deadline), model)
+
+    async def find(self, ref: str) -> LoadedModel:
+        """The model, without a lease: nothing leaves here."""
+        with await self.hub.find(ref) as model:
+            return model
 
     async def hold(self, ref: str, monkeypatch: pytest.MonkeyPatch) -> "Held":
         """Let no run of the model's main graph end before :meth:`Held.release`."""
-        return Held(await self.hub.find(ref), monkeypatch)
+        return Held(await self.find(ref), monkeypatch)
 
 
 class Held:
@@ -55,8 +64,9 @@ class Held:
         self.lane = model.lanes["model"]
         self.rows = 0
         self._open, self._entered = threading.Event(), threading.Event()
-        self._real = self.lane.batcher._run
-        monkeypatch.setattr(self.lane.batcher, "_run", self._run)
+        self._real = self.lane.runner.run
+        for way in ("_alone", "_shared"):
+            monkeypatch.setattr(self.lane.batcher, way, Way(self._run))
 
     def _run(self, tensors: Tensors) -> Tensors:
         self.rows += len(next(iter(tensors.values())))
@@ -72,13 +82,27 @@ class Held:
 
 
 @pytest.fixture
-def desk(store: Path, hubs: Hubs) -> Desk:
-    return Desk(hubs(store=store, max_items=50))
+def desk(
+    request: pytest.FixtureRequest, store: Path, hubs: Hubs, monkeypatch: pytest.MonkeyPatch
+) -> Desk:
+    """Its models run in threads, and on the event loop too where a test asks for ``either``."""
+    inline = getattr(request, "param", "thread") == "inline"
+    if inline:
+        monkeypatch.setattr(tuning, "sweep", _unswept)
+    return Desk(hubs(store=store, max_items=50, tune=inline))
+
+
+def _unswept(*_: object, max_rows: int, inline: bool, **__: object) -> Tuning:
+    return Tuning(max_rows, inline=inline)
+
+
+either = pytest.mark.parametrize("desk", ["thread", "inline"], indirect=True)
 
 
 # --- answers -----------------------------------------------------------------------------------
 
 
+@either
 async def test_items_of_several_shapes_are_answered_in_their_order(desk: Desk) -> None:
     texts = ["good", "bad bad bad bad bad", "fine", "poor poor poor poor poor poor", "bad"]
     together = await desk.ask("words", "predict", *texts)
@@ -90,6 +114,7 @@ async def test_items_of_several_shapes_are_answered_in_their_order(desk: Desk) -
         assert one["score"] == pytest.approx(other["score"], abs=1e-6)
 
 
+@either
 async def test_items_of_several_rows_get_their_own_rows_back(desk: Desk) -> None:
     reply = await desk.ask(
         "stamps", "generate", {"seed": 1, "n": 3}, {"seed": 2}, {"seed": 3, "n": 2}, label="b"
@@ -102,6 +127,7 @@ async def test_items_of_several_rows_get_their_own_rows_back(desk: Desk) -> None
     assert first[0]["b64"] != first[1]["b64"]
 
 
+@either
 async def test_same_seed_gives_the_same_picture_whoever_shares_the_batch(desk: Desk) -> None:
     wish = {"seed": 11, "label": "a"}
     alone = await desk.ask("stamps", "generate", wish)
@@ -110,6 +136,7 @@ async def test_same_seed_gives_the_same_picture_whoever_shares_the_batch(desk: D
     assert together.outputs == alone.outputs
 
 
+@either
 async def test_two_verbs_of_one_graph_answer_from_their_own_outputs(desk: Desk) -> None:
     white = [[255] * 4] * 4
     predicted = await desk.ask("shades", "predict", white)
@@ -118,12 +145,14 @@ async def test_two_verbs_of_one_graph_answer_from_their_own_outputs(desk: Desk) 
     assert embedded.outputs[0]["vector"] == [1.0] * 16
 
 
+@either
 async def test_verbs_of_two_graphs_each_go_to_their_own(desk: Desk) -> None:
     assert (await desk.ask("codec", "embed", [1, 2])).outputs == [{"vector": [2.0, 4.0]}]
     drawn = await desk.ask("codec", "generate", {"seed": 5})
     assert drawn.outputs == (await desk.ask("stamps", "generate", {"seed": 5})).outputs
 
 
+@either
 async def test_large_request_is_split_and_answered_in_order(desk: Desk) -> None:
     rows = [[number, 0, 0] for number in range(50)]  # heavy enough for the pool
     reply = await desk.ask("sensor", "score", *rows)
@@ -137,7 +166,7 @@ async def test_parameters_reach_the_input_and_the_answer(desk: Desk) -> None:
 
 
 async def test_picture_is_unpacked_off_the_event_loop_however_small_its_file(desk: Desk) -> None:
-    model = await desk.hub.find("shades")
+    model = await desk.find("shades")
     encode, threads = model.encoders["predict"], []
 
     def watched(item: object, parameters: Any) -> Any:
@@ -149,9 +178,31 @@ async def test_picture_is_unpacked_off_the_event_loop_however_small_its_file(des
     assert threads != [threading.main_thread()]
 
 
+@either
+async def test_models_run_where_the_test_says(desk: Desk, request: pytest.FixtureRequest) -> None:
+    inline = request.node.callspec.params["desk"] == "inline"
+    for ref in ("sensor", "words", "shades", "stamps"):
+        assert (await desk.find(ref)).main.batcher.threaded is not inline
+
+
+async def test_items_of_a_graph_without_rows_are_each_answered_whole(
+    hubs: Hubs, root: Path
+) -> None:
+    plain(root / "pair" / "1", rows=2)
+    desk = Desk(hubs())
+    items = [[[k, 1], [k, 2]] for k in range(3)]
+    reply = await desk.ask("pair", "predict", *items)
+    assert [answer["outputs"]["y"] for answer in reply.outputs] == [
+        [[k + 1, 2], [k + 1, 3]] for k in range(3)
+    ]
+    meter = (await desk.find("pair")).meter
+    assert (meter.rows, meter.runs) == (3, 3)
+
+
 # --- refusals ----------------------------------------------------------------------------------
 
 
+@either
 async def test_item_at_fault_is_named_by_its_place(desk: Desk) -> None:
     with pytest.raises(ItemMismatch, match="code") as caught:
         await desk.ask("sensor", "score", [1, 2, 3], [1, 2, "x"], [1, 2, 3])
@@ -161,6 +212,7 @@ async def test_item_at_fault_is_named_by_its_place(desk: Desk) -> None:
     assert large.value.index == 2
 
 
+@either
 async def test_fault_of_the_graph_is_named_by_its_items_place(desk: Desk) -> None:
     with pytest.raises(ModelFault) as caught:
         await desk.ask("sensor", "score", [1, 2, 3], [1, 2, 3], [1, 2, 99], [1, 2, 3])
@@ -215,7 +267,7 @@ async def test_refusal_comes_before_anything_is_queued(
 
 async def test_items_of_too_many_rows_are_refused_before_they_are_drawn(desk: Desk) -> None:
     draws = 0
-    model = await desk.hub.find("stamps")
+    model = await desk.find("stamps")
     encode = model.encoders["generate"]
 
     def watched(item: object, parameters: Any) -> Any:
@@ -306,13 +358,13 @@ async def test_request_refused_halfway_takes_its_first_half_back(
 async def test_priority_of_the_request_is_its_place_in_the_queue(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = await desk.hub.find("sensor")
+    model = await desk.find("sensor")
     seen = []
     submit = model.lanes["model"].submit
 
-    def watched(tensors: Tensors, deadline: float, priority: Priority) -> Any:
+    def watched(tensors: Tensors, deadline: float, done: Done, priority: Priority) -> Any:
         seen.append(priority)
-        return submit(tensors, deadline, priority)
+        return submit(tensors, deadline, done, priority)
 
     monkeypatch.setattr(model.lanes["model"], "submit", watched)
     deadline = time.monotonic() + PATIENCE_S
@@ -327,7 +379,7 @@ async def test_priority_of_the_request_is_its_place_in_the_queue(
 async def test_each_outcome_is_counted_under_its_reason(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meter = (await desk.hub.find("sensor")).meter
+    meter = (await desk.find("sensor")).meter
     await desk.ask("sensor", "score", [1, 2, 0], [1, 2, 0])
     with pytest.raises(ItemMismatch):
         await desk.ask("sensor", "score", ["x", 2, 0])
@@ -346,6 +398,7 @@ async def test_each_outcome_is_counted_under_its_reason(
     assert meter.rows == 2
 
 
+@either
 async def test_padding_is_counted_in_cells(desk: Desk) -> None:
     telemetry = desk.hub.telemetry
     await desk.ask("words", "predict", "good", "good bad good")
@@ -355,6 +408,7 @@ async def test_padding_is_counted_in_cells(desk: Desk) -> None:
     assert counted == (3 + 1) * 2  # tokens and mask, both up to four
 
 
+@either
 async def test_pool_and_event_loop_encode_alike(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from model_store import errors as store_errors
 from service import errors as service_errors
-from service.app import STATUS, encode_error
+from service.app import STATUS, describe, encode_error
 
 EXPECTED = {
     "BadBody": 400,
@@ -72,6 +72,33 @@ def test_v2_says_the_same_in_its_own_shape(name: str, path: str) -> None:
     assert theirs.status_code == ours.status_code
     assert theirs.headers.get("retry-after") == ours.headers.get("retry-after")
     assert json.loads(bytes(theirs.body)) == {"error": json.loads(bytes(ours.body))["detail"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/v2", "application/json"),
+        ("/v2/", "application/json"),
+        ("/v2/health/ready", "application/json"),
+        ("/v20/models", "application/problem+json"),
+        ("/", "application/problem+json"),
+        ("", "application/problem+json"),
+        ("/metrics", "application/problem+json"),
+    ],
+)
+def test_shape_of_an_error_is_that_of_the_protocol_which_the_path_speaks(
+    path: str, media_type: str
+) -> None:
+    assert encode_error(store_errors.NotFound("no"), path).headers["content-type"] == media_type
+
+
+def test_error_without_a_row_of_its_own_has_that_of_its_nearest_ancestor() -> None:
+    class TooNew(store_errors.BadManifest):
+        pass
+
+    problem = describe(TooNew("schema 9"))
+    assert (problem.status, problem.detail) == (503, "schema 9")
+    assert describe(RuntimeError("x")).title == "Internal error"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from tests.service.bundles import publish, snail
-from tests.service.protocols.open_inference.graphs import echo, put
+from tests.service.protocols.open_inference.graphs import echo, f32, put
 from tests.service.protocols.open_inference.paths import TRACE, in_json, infer
 from tests.service.server import PATIENCE_S, Server, patience, serving
 
@@ -39,7 +39,7 @@ def numbers_in(response: httpx.Response) -> list[float]:
 
 
 def request_for(number: float, more: dict[str, str]) -> bytes:
-    body = in_json(np.float32([[number, 0, 0]]))
+    body = in_json(f32([[number, 0, 0]]))
     lines = [f"POST {ECHO} HTTP/1.1", "Host: hub", *(f"{k}: {v}" for k, v in more.items())]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
@@ -51,55 +51,64 @@ def served(few: Path, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+class Cut(Exception):
+    """The server closed a connection between two requests."""
+
+
+def read_answer(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Head and body of one whole answer; half of one fails the test."""
+    data, size = b"", -1
+    while size < 0 or len(data) < size:
+        piece = connection.recv(65536)
+        if not piece:
+            assert data == b"", "half an answer"
+            raise Cut
+        data += piece
+        if size < 0 and b"\r\n\r\n" in data:
+            found = re.search(rb"content-length: (\d+)\r\n", data)
+            assert found
+            size = data.index(b"\r\n\r\n") + 4 + int(found[1])
+    head, _, body = data.partition(b"\r\n\r\n")
+    return head, body
+
+
+def hammer(server: Server, number: int, end: threading.Event) -> int:
+    """Ask on kept connections until the server is gone; how many answers came, all right."""
+    answered = 0
+    request = request_for(number, TRACE if number % 2 else {})
+    with contextlib.suppress(ConnectionError):
+        while not end.is_set():
+            with (
+                contextlib.suppress(Cut),
+                socket.create_connection(server.address, PATIENCE_S) as connection,
+            ):
+                while True:
+                    connection.sendall(request)
+                    head, body = read_answer(connection)
+                    assert head.startswith(b"HTTP/1.1 200 OK"), head
+                    assert orjson.loads(body)["outputs"][0]["data"] == [number, 0, 0]
+                    answered += 1
+    return answered
+
+
 def test_sigterm_under_load_loses_nothing_that_was_accepted(served: Server) -> None:
     """Slow requests in hand are answered, and of the quick ones that never stop coming each is
     answered whole or not taken at all: as many as the server counts as answered have their answer.
     """
     signalled = threading.Event()
 
-    def hammer(number: int) -> int:
-        answered = 0
-        request = request_for(number, TRACE if number % 2 else {})
-        with contextlib.suppress(ConnectionError):
-            while not signalled.is_set() or answered == 0:
-                with socket.create_connection(served.address, PATIENCE_S) as connection:
-                    while True:
-                        connection.sendall(request)
-                        head = b""
-                        while b"\r\n\r\n" not in head:
-                            piece = connection.recv(65536)
-                            if not piece:
-                                assert head == b"", head  # never half an answer
-                                raise ConnectionResetError
-                            head += piece
-                        assert head.startswith(b"HTTP/1.1 200 OK"), head
-                        fields, body = head.split(b"\r\n\r\n", 1)
-                        found = re.search(rb"content-length: (\d+)", fields)
-                        assert found
-                        while len(body) < int(found[1]):
-                            piece = connection.recv(65536)
-                            assert piece, "half an answer"
-                            body += piece
-                        assert orjson.loads(body)["outputs"][0]["data"] == [number, 0, 0]
-                        answered += 1
-                        if b"connection: close" in fields:
-                            return answered
-        return answered
-
     def slow(number: int) -> httpx.Response:
-        body = in_json(np.float32([[900, number]]), "table")
+        body = in_json(f32([[900, number]]), "table")
         headers = TRACE if number % 2 else {}
         return httpx.post(served.url + infer("snail"), content=body, headers=headers, timeout=60)
 
     with ThreadPoolExecutor(12) as pool:
         slows = [pool.submit(slow, n) for n in range(4)]
-        hammers = [pool.submit(hammer, n) for n in range(6)]
-        for _ in patience():
-            if served.metric("modelhub_requests_in_flight") >= 5:
-                break
+        hammers = [pool.submit(hammer, served, n, signalled) for n in range(6)]
         for _ in patience():
             if served.metric("nv_inference_request_success", model="echo") > 200:
                 break
+        assert served.metric("modelhub_requests_in_flight") >= 5  # the slow ones and the scrape
         served.signal()
         signalled.set()
         answers = [ask.result() for ask in slows]
@@ -117,7 +126,7 @@ def test_what_takes_longer_than_the_stop_may_is_told_so(
 ) -> None:
     with serving(few, tmp_path, cache=few.parent / "cache", shutdown_s=1) as server:
         with ThreadPoolExecutor(1) as pool:
-            body = in_json(np.float32([[20_000, 1]]), "table")
+            body = in_json(f32([[20_000, 1]]), "table")
             ask = pool.submit(
                 httpx.post, server.url + infer("snail"), content=body, headers=more, timeout=60
             )

@@ -26,8 +26,8 @@ from service.tuning import Tuning
 from service.turns import Turns
 from tests.service.bundles import WEIGHTS, codec, sensor, shades, snail, words
 from tests.service.odd_bundles import crowd, greedy, loner, plain, quantised
+from tests.service.workbench import PATIENCE_S, until
 
-PATIENCE_S = 20.0
 Publish = Callable[[Callable[[Path], Draft]], Manifest]
 Lanes = Callable[..., Lane]
 
@@ -198,8 +198,7 @@ async def test_batches_are_cut_to_the_lower_of_the_models_and_the_servers_limit(
 async def test_future_that_is_cancelled_takes_its_rows_out_of_the_queue(lanes: Lanes) -> None:
     lane = lanes(snail)
     runs = ask(lane, table((2000, 1)))
-    while not lane.batcher.running_s:
-        await asyncio.sleep(0.001)
+    await until(lambda: lane.batcher.running_s)
     gone = ask(lane, table((1, 2), (1, 3)))
     assert lane.batcher.queued_rows == 2
     gone.cancel()

@@ -1,15 +1,11 @@
-"""Metrics that add up, and log lines that parse."""
-
-import json
-import logging
-import sys
+"""Metrics that add up."""
 
 import pytest
 
 from service.schema import BatchReport
-from service.telemetry import JsonFormatter, Telemetry, TextFormatter
+from service.telemetry import NS, ROWS, SECONDS, Duration, Tally, Telemetry
 from tests.service.conftest import Start
-from tests.service.server import Server, patience
+from tests.service.server import Server
 
 OURS = {
     "modelhub_requests_total": {"route", "status"},
@@ -98,7 +94,7 @@ def test_numbers_add_up_after_known_traffic(start: Start, server: Server) -> Non
     assert server.metric("modelhub_request_seconds_count", route=route) == 5
     assert server.metric("modelhub_requests_in_flight") == 1  # this very scrape
     assert server.metric("modelhub_ready") == 1
-    for phase in ("verify", "load", "warm_up"):
+    for phase in ("verify", "load", "tune", "warm_up"):
         assert server.metric("modelhub_load_seconds", **sensor, phase=phase) > 0
     assert server.metric("modelhub_model_memory_bytes", **sensor) > 0
 
@@ -109,73 +105,6 @@ def test_unknown_paths_make_one_series_and_not_one_each(server: Server) -> None:
         assert server.client.get(f"/stranger/{place}").status_code == 404
     assert server.metric("modelhub_requests_total", route="none", status="404") == before + 3
     assert "stranger" not in server.client.get("/metrics").text
-
-
-def test_log_line_carries_the_request_and_where_its_time_went(server: Server) -> None:
-    headers = {"X-Request-Id": "log-line-1"}
-    body = {"inputs": [[1, 2, 0]]}
-    server.client.post("/v1/models/sensor/score", json=body, headers=headers)
-    for _ in patience():
-        if lines := server.logged("log-line-1"):
-            break
-    assert len(lines) == 1
-    line = lines[0]
-    assert line["level"] == "info"
-    assert line["method"] == "POST"
-    assert line["path"] == "/v1/models/sensor/score"
-    assert (line["model"], line["version"], line["status"]) == ("sensor", 1, 200)
-    assert line["queue_ms"] >= 0
-    assert 0 < line["compute_ms"] <= line["ms"]
-
-
-def test_fault_is_logged_with_its_request_and_every_line_is_json(server: Server) -> None:
-    headers = {"X-Request-Id": "log-fault-1"}
-    body = {"inputs": [[1, 2, 99]]}
-    server.client.post("/v1/models/sensor/score", json=body, headers=headers)
-    for _ in patience():
-        lines = server.logged("log-fault-1")
-        if len(lines) == 2:
-            break
-    assert {line["level"] for line in lines} == {"error", "info"}
-    assert any("indices element out of data bounds" in line.get("exception", "")
-               for line in server.log())  # fmt: skip
-
-
-def test_probes_do_not_fill_the_log(server: Server) -> None:
-    server.client.get("/readyz", headers={"X-Request-Id": "log-probe-1"})
-    server.client.get("/v1/models", headers={"X-Request-Id": "log-probe-2"})
-    for _ in patience():
-        if server.logged("log-probe-2"):
-            break
-    assert server.logged("log-probe-1") == []
-
-
-def record(message: str, **fields: object) -> logging.LogRecord:
-    made = logging.LogRecord("name", logging.INFO, "file", 1, message, (), None)
-    made.fields = fields
-    return made
-
-
-def test_json_line_holds_whatever_it_is_given() -> None:
-    try:
-        raise ValueError('a "quoted"\nfault')
-    except ValueError:
-        made = record("two\nlines", path="/a\n/b", number=3, thing=object())
-        made.exc_info = sys.exc_info()
-    text = JsonFormatter().format(made)
-    assert "\n" not in text
-    line = json.loads(text)
-    assert line["message"] == "two\nlines"
-    assert (line["path"], line["number"]) == ("/a\n/b", 3)
-    assert 'ValueError: a "quoted"' in line["exception"]
-
-
-@pytest.mark.parametrize("path", ["/a\nERROR all is lost", "/a\x1b[2J", "/a\rb", "/a\u2028b"])
-def test_callers_text_does_not_shape_the_log_for_people(path: str) -> None:
-    text = TextFormatter("%(message)s").format(record("request", path=path, status=404))
-    assert text.splitlines() == [text]
-    assert text.isprintable()
-    assert text.endswith("status=404")
 
 
 def test_meter_of_a_version_loaded_again_goes_on_counting() -> None:
@@ -191,3 +120,82 @@ def test_two_apps_in_one_process_have_numbers_of_their_own() -> None:
     one, other = Telemetry(), Telemetry()
     one.meter("m", 1).request(0.1, None)
     assert 'nv_inference_request_success{model="m"' not in other.exposition().decode()
+
+
+# --- plain numbers -----------------------------------------------------------------------------
+
+
+def test_tally_counts_each_value_under_every_bound_that_it_is_not_above() -> None:
+    tally = Tally((1, 2, 4))
+    for value in (0, 1, 1.5, 2, 3, 4, 5, 100):
+        tally.observe(value)
+    assert tally.buckets() == [("1.0", 2), ("2.0", 4), ("4.0", 6), ("+Inf", 8)]
+    assert tally.total == 116.5
+
+
+@pytest.mark.parametrize("bounds", [SECONDS, ROWS])
+def test_bounds_of_histograms_rise(bounds: tuple[float, ...]) -> None:
+    assert list(bounds) == sorted(set(bounds))
+
+
+def test_duration_counts_each_request_of_a_batch() -> None:
+    duration = Duration()
+    duration.add(0.5)
+    duration.add(0.25, times=4)
+    duration.add(9, times=0)
+    assert (duration.count, duration.ns) == (5, 1.5 * NS)
+
+
+def test_meter_tells_failed_runs_from_good_ones() -> None:
+    meter = Telemetry().meter("m", 1)
+    meter.batch(BatchReport(3, 0.5, [0.1, 0.2]))
+    meter.batch(BatchReport(3, 0.25, [0.3]))
+    meter.batch(BatchReport(4, 1.0, failed=True))
+    assert (meter.rows, meter.runs) == (6, 3)
+    assert set(meter.batches) == {3}
+    assert (meter.batches[3].count, meter.batches[3].ns) == (2, 0.75 * NS)
+    infer, queue = meter.durations["compute_infer"], meter.durations["queue"]
+    assert (infer.count, infer.ns) == (3, 1.25 * NS)  # the time of a batch, for each of its own
+    assert queue.count == 3
+    assert queue.ns == pytest.approx(0.6 * NS)
+    assert meter.batch_rows.total == 10
+
+
+def test_meter_tells_requests_that_failed_by_their_reason() -> None:
+    meter = Telemetry().meter("m", 1)
+    assert meter.last_inference_ms == 0
+    meter.request(0.5, "BACKEND")
+    assert meter.last_inference_ms == 0
+    meter.request(0.25, None)
+    assert meter.last_inference_ms > 1_600_000_000_000  # milliseconds since 1970
+    assert (meter.success, meter.failure["BACKEND"]) == (1, 1)
+    assert meter.durations["fail"].ns == 0.5 * NS
+    with pytest.raises(KeyError):
+        meter.request(0.1, "WEATHER")
+
+
+def test_version_that_was_unloaded_keeps_its_counts_and_has_no_memory() -> None:
+    telemetry = Telemetry()
+    meter = telemetry.meter("m", 1)
+    meter.request(0.1, None)
+    telemetry.memory.labels(*meter.labels).set(1000)
+    assert "modelhub_model_memory_bytes{" in telemetry.exposition().decode()
+    for _ in range(2):
+        telemetry.unloaded(meter)
+    text = telemetry.exposition().decode()
+    assert "modelhub_model_memory_bytes{" not in text
+    assert 'nv_inference_request_success{model="m",version="1"} 1.0' in text
+
+
+def test_histograms_are_whole_for_prometheus() -> None:
+    telemetry = Telemetry()
+    telemetry.request("/v1", 200, 0.003)
+    telemetry.request("/v1", 503, 20)
+    lines = telemetry.exposition().decode().splitlines()
+    counts = [float(line.split()[-1]) for line in lines
+              if line.startswith("modelhub_request_seconds_bucket{")]  # fmt: skip
+    assert counts == sorted(counts)
+    assert len(counts) == len(SECONDS) + 1
+    assert 'modelhub_request_seconds_count{route="/v1"} 2.0' in lines
+    assert 'modelhub_request_seconds_sum{route="/v1"} 20.003' in lines
+    assert 'modelhub_requests_total{route="/v1",status="503"} 1.0' in lines

@@ -27,8 +27,8 @@ from service.protocols.open_inference.signature import Signature
 from service.schema import Delivered, Priority
 
 PATH = re.compile(r"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer")
-ROUTE = "/v2/models/{ref}/infer"
-"""What metrics call it, with a version or without."""
+ROUTE, VERSION_ROUTE = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
+"""What metrics call it: the patterns of its routes in the app."""
 PRIORITIES = {1: Priority.HIGH, 2: Priority.NORMAL}
 """Triton's numbers; 0 leaves it to the X-Priority header, larger ones are low."""
 

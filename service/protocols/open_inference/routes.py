@@ -88,7 +88,7 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
             return encode(documents.metadata(name, versions, graph))
 
         async def ready(request: Request, name: str) -> Response:
-            key = await hub.catalog.resolve(_address(request, name).ref)
+            key = await _resolve(hub, _address(request, name))
             state = hub.state(key)["state"]
             body = {"name": name, "ready": state == "ready"}
             return encode(body, 200 if state == "ready" else 503)
@@ -101,7 +101,7 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
                 return encode(documents.configuration(name, number, lane, delay_ms))
 
         async def statistics(request: Request, name: str) -> Response:
-            model_name, number = await hub.catalog.resolve(_address(request, name).ref)
+            model_name, number = await _resolve(hub, _address(request, name))
             version = request.path_params.get("version")
             versions = [v for n, v in _met(hub) if n == model_name and version in (None, str(v))]
             found = [_statistics(hub, model_name, v) for v in versions or [number]]
@@ -117,10 +117,12 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
                                  include_in_schema=shown, methods=["GET"])  # fmt: skip
 
 
-async def _check_graph(hub: ModelHub, key: VersionKey, address: Address) -> None:
-    """Raises NotFound where the version has no such graph."""
+async def _resolve(hub: ModelHub, address: Address) -> VersionKey:
+    """The version an address leads to. Raises NotFound, also where that has no such graph."""
+    key = await hub.catalog.resolve(address.ref)
     if address.graph:
         _graph(await hub.catalog.manifest(key), address)
+    return key
 
 
 def _address(request: Request, name: str) -> Address:
@@ -154,6 +156,8 @@ def _add_infer(routes: APIRouter, hub: ModelHub, codecs: Codecs) -> None:
         terms = Terms.read(request.headers.get, hub.settings.timeout_ms)
         address = _address(request, name)
         model = await find(hub, address, time.monotonic() + terms.timeout_s)
+        facts = {"model": model.manifest.name, "version": model.manifest.version}
+        request.scope["modelhub"].update(facts)
         try:
             body = await read_body(request, hub.settings.max_body_bytes)
             call = Awaited(model, *codecs.find(model, address))
@@ -166,9 +170,7 @@ def _add_infer(routes: APIRouter, hub: ModelHub, codecs: Codecs) -> None:
         except asyncio.CancelledError:
             call.cancel()
             raise
-        facts = {"model": model.manifest.name, "version": model.manifest.version}
-        times = {"queue_s": call.queue_s, "compute_s": call.compute_s}
-        request.scope["modelhub"].update(facts, **times)
+        request.scope["modelhub"].update(queue_s=call.queue_s, compute_s=call.compute_s)
         response = Response(b"".join(answer.chunks))
         lines = answer.fields.split(b"\r\n")
         response.raw_headers = [_split(line) for line in lines if line]

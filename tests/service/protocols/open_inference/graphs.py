@@ -1,4 +1,4 @@
-"""Plain Triton folders made by hand, one for each thing of the protocol that a test wants to see."""
+"""Plain Triton folders made by hand, one for each thing of the protocol that a test wants."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,8 +29,19 @@ NUMPY: dict[str, Any] = {
     "BYTES": np.object_,
 }  # fmt: skip
 """As tritonclient has them, which is another table than the server's."""
+LIMITS = {
+    "FP16": (65504.0, 2.0**-14), "BF16": (float.fromhex("0x1.fep127"), 2.0**-126),
+    "FP32": (float.fromhex("0x1.fffffep127"), 2.0**-126),
+    "FP64": (float.fromhex("0x1.fffffffffffffp1023"), 2.0**-1022),
+}  # fmt: skip
+"""Largest, and smallest normal number."""
 IN_JSON = [name for name in ELEMENTS if name not in ("FP16", "BF16")]
 """Types that have a JSON form."""
+
+
+def f32(values: Any) -> Array:
+    """Nested numbers as an array of FP32."""
+    return np.array(values, np.float32)
 
 
 def sample(datatype: str) -> Array:
@@ -40,11 +51,11 @@ def sample(datatype: str) -> Array:
         return np.array([["", "a", "straße"], ["日本\n", '"\\\t', "x" * 300]], np.object_)
     if datatype == "BOOL":
         return np.array([[True, False, False], [True, True, False]])
-    if np.dtype(kind).kind in "iu":
+    if "INT" in datatype:
         ends = np.iinfo(kind)
         return np.array([[ends.min, ends.max, 0], [1, 7, ends.max // 2]], kind)
-    ends = ml_dtypes.finfo(kind)
-    return np.array([[ends.min, ends.max, 0.0], [-0.0, 1.5, ends.smallest_normal]], kind)
+    most, least = LIMITS[datatype]
+    return np.array([[-most, most, 0.0], [-0.0, 1.5, least]], kind)
 
 
 def tensors(side: Mapping[str, Value]) -> list[onnx.ValueInfoProto]:
@@ -91,6 +102,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     **{f"echo_{name.lower()}": lambda name=name: echo(name, "N", 3) for name in ELEMENTS},  # type: ignore[misc]
     "zoo": zoo,
     "pair": pair,
+    "counted": lambda: echo("FP32", "N", 3),
     "long": lambda: echo("FP32", "N", "L"),
     "wide": lambda: echo("FP32", "N", "A", "B", "C"),
     "text": lambda: echo("BYTES", "N", 1),

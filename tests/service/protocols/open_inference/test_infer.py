@@ -1,9 +1,7 @@
 """What a call's address and headers mean, and whom its end is told to."""
 
 import asyncio
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from model_store.errors import NotFound
@@ -28,6 +26,7 @@ from service.protocols.open_inference.infer import (
 from service.schema import Priority
 from tests.service.bundles import codec, shades, snail
 from tests.service.conftest import Hubs, Publish
+from tests.service.protocols.open_inference.graphs import f32
 from tests.service.protocols.open_inference.paths import in_json
 
 
@@ -78,11 +77,16 @@ def test_the_path_of_an_infer_call(path: str, parts: tuple[str, str | None] | No
 
 
 def test_headers_say_timeout_priority_and_header_length() -> None:
-    assert Terms.read({}.get, 500) == Terms(0.5, explicit=False, priority=Priority.NORMAL, header_bytes=None)  # fmt: skip
+    none: dict[str, str] = {}
+    assert Terms.read(none.get, 500) == Terms(
+        0.5, explicit=False, priority=Priority.NORMAL, header_bytes=None
+    )
     given = {
         "x-timeout-ms": "1500", "x-priority": "LOW", "inference-header-content-length": "007",
     }  # fmt: skip
-    assert Terms.read(given.get, 500) == Terms(1.5, explicit=True, priority=Priority.LOW, header_bytes=7)  # fmt: skip
+    assert Terms.read(given.get, 500) == Terms(
+        1.5, explicit=True, priority=Priority.LOW, header_bytes=7
+    )
 
 
 @pytest.mark.parametrize("raw", ["", "-1", "+1", "1.0", " 1", "1e2", "0x1", "١", "²", "9" * 13])
@@ -153,10 +157,11 @@ async def test_a_call_given_up_is_told_nothing_and_its_waiting_row_is_never_run(
     for rounds in (2000, 1, 1):
         model = await find(hub, address, float("inf"))
         calls.append(Told(model, *codecs.find(model, address)))
-        body = in_json(np.float32([[rounds, 5]]), "table")
+        body = in_json(f32([[rounds, 5]]), "table")
         calls[-1].begin(memoryview(body), PLAIN)
         if rounds > 1:
-            while model.main.batcher.queued_rows or not model.main.batcher.running_s:
+            batcher = model.main.batcher
+            while batcher.queued_rows or not batcher.running_s:  # noqa: ASYNC110 - a thread's
                 await asyncio.sleep(0.001)
     batcher = model.main.batcher
     assert batcher.queued_rows == 2
@@ -195,7 +200,7 @@ async def test_codecs_know_labels_graphs_and_names(put: Publish, hubs: Hubs) -> 
         await found("nothing")
 
 
-async def test_codecs_keep_few_names_of_one_graph(put: Publish, hubs: Hubs, root: Path) -> None:
+async def test_codecs_keep_few_names_of_one_graph(put: Publish, hubs: Hubs) -> None:
     manifest = put(shades)
     hub = hubs(tune=False)
     await hub.start()

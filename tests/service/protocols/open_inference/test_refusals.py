@@ -16,10 +16,11 @@ import orjson
 import pytest
 
 from tests.service.protocols.open_inference.conftest import MAX_BODY_BYTES, MAX_ROWS
+from tests.service.protocols.open_inference.graphs import f32
 from tests.service.protocols.open_inference.paths import WAYS, ask, in_binary, in_json, infer
 from tests.service.server import PATIENCE_S, Server, patience, serving
 
-ROW = np.float32([[1, 2, 3]])
+ROW = f32([[1, 2, 3]])
 GOOD = in_json(ROW)
 BINARY, BINARY_HEADER = in_binary(ROW)
 HEADER_BYTES = int(BINARY_HEADER["Inference-Header-Content-Length"])
@@ -54,7 +55,7 @@ def beside(**more: object) -> bytes:
 
 
 def half() -> bytes:
-    return in_json(np.float16([[1, 2, 3]]), datatype="FP16")
+    return in_json(ROW.astype(np.float16), datatype="FP16")
 
 
 def sized(size: object) -> bytes:
@@ -124,7 +125,7 @@ UNREADABLE = {
 UNFIT = {
     "input unknown": Bad(400, "unexpected input 'w'; this model takes ['x']", altered(name="w")),
     "input unnamed": Bad(400, "unexpected input None", altered(name=None)),
-    "input missing": Bad(400, "expected ['a', 'b']; ['b'] did not come", in_json(np.float32([[1, 2]]), "a"), infer("pair")),
+    "input missing": Bad(400, "expected ['a', 'b']; ['b'] did not come", in_json(f32([[1, 2]]), "a"), infer("pair")),
     "inputs none": Bad(400, "['x'] did not come", b'{"inputs": []}'),
     "input twice": Bad(400, "inputs: x came twice", json.dumps({"inputs": json.loads(GOOD)["inputs"] * 2}).encode()),
     "datatype another": Bad(400, "expected datatype FP32; got 'FP64'", altered(datatype="FP64")),
@@ -141,8 +142,8 @@ UNFIT = {
     "data no array": Bad(400, "data: expected an array; got int", altered(data=1)),
     "data missing": Bad(400, "got neither", altered(data=None)),
     "number too large": Bad(400, "numbers that FP32 can hold", altered(data=[1e39, 2, 3])),
-    "integer too large": Bad(400, "numbers that INT8 can hold", in_json(np.int16([[128, 0, 0]]), datatype="INT8"), infer("echo_int8")),
-    "fraction for an integer": Bad(400, "only INT8 values", in_json(np.float32([[1.5, 0, 0]]), datatype="INT8"), infer("echo_int8")),
+    "integer too large": Bad(400, "numbers that INT8 can hold", in_json(np.array([[128, 0, 0]]), datatype="INT8"), infer("echo_int8")),
+    "fraction for an integer": Bad(400, "only INT8 values", in_json(f32([[1.5, 0, 0]]), datatype="INT8"), infer("echo_int8")),
     "shape missing": Bad(400, "shape: expected whole numbers", altered(shape=None)),
     "shape negative": Bad(400, "shape: expected whole numbers", altered(shape=[-1, 3])),
     "shape of floats": Bad(400, "shape: expected whole numbers", altered(shape=[1.0, 3])),
@@ -163,7 +164,7 @@ UNFIT = {
     "output twice": Bad(400, "output y: asked for twice", beside(outputs=[{"name": "y"}] * 2)),
     "output no mapping": Bad(400, "outputs: expected mappings", beside(outputs=["y"])),
     "outputs no list": Bad(400, "outputs: expected a list", beside(outputs={"name": "y"})),
-    "FP16 out as JSON": Bad(400, "FP16 has no JSON form; ask for it with", lambda: in_binary(np.float16(ROW), datatype="FP16", parameters={})[0], infer("echo_fp16"), length(len(in_binary(np.float16(ROW), datatype="FP16", parameters={})[0]) - 6)),
+    "FP16 out as JSON": Bad(400, "FP16 has no JSON form; ask for it with", lambda: in_binary(ROW.astype(np.float16), datatype="FP16", parameters={})[0], infer("echo_fp16"), length(len(in_binary(ROW.astype(np.float16), datatype="FP16", parameters={})[0]) - 6)),
     "classes of text": Bad(400, "classification: expected numbers; it is text", in_json(np.array([["a", "b", "c"]], object), datatype="BYTES", outputs=[{"name": "y", "parameters": {"classification": 1}}]), infer("echo_bytes")),
 }  # fmt: skip
 
@@ -323,7 +324,7 @@ SENSOR, SNAIL = infer("sensor"), infer("snail")
 
 
 def table(*rows: tuple[float, ...]) -> bytes:
-    return in_json(np.float32(rows), "table")
+    return in_json(f32(rows), "table")
 
 
 class Busy:
@@ -369,7 +370,7 @@ def test_poison_row_fails_alone_and_its_batchmates_are_untouched(narrow: Server,
     failed = narrow.metric("nv_inference_request_failure", model="sensor", reason="BACKEND")
     sizes = narrow.metric("modelhub_batch_rows_sum", model="sensor")
     with Busy(narrow) as busy:
-        asked = [busy.post(SENSOR, table(*rows), **headers) for rows in tables]  # type: ignore[arg-type]
+        asked = [busy.post(SENSOR, table(*rows), **headers) for rows in tables]
         busy.await_rows(6, "sensor")
         assert not busy.long.done()
         answers = [ask.result() for ask in asked]
@@ -416,7 +417,7 @@ def test_deadline_is_504_in_the_queue_and_in_a_run(narrow: Server, way: str) -> 
     late = {"X-Timeout-Ms": "30"}
     response = ask(narrow, SNAIL, table((1500, 1)), way, late)  # it runs at once, and too long
     assert "deadline passed" in check_error(response, 504)
-    in_body = in_json(np.float32([[1, 2, 0]]), "table", parameters={"timeout": 20_000})
+    in_body = in_json(f32([[1, 2, 0]]), "table", parameters={"timeout": 20_000})
     with Busy(narrow) as busy:
         assert "deadline passed" in check_error(
             ask(narrow, SENSOR, table((1, 2, 0)), way, late), 504
@@ -436,9 +437,7 @@ def test_high_priority_overtakes_what_waits(narrow: Server, way: str) -> None:
     with Busy(narrow) as busy:
         slow = busy.post(SNAIL, table((300, 1), (300, 1), (300, 1), (300, 1)))
         busy.await_rows(4, "snail")
-        low = busy.post(
-            SNAIL, in_json(np.float32([[1, 2]]), "table", parameters={"priority": 3}), **trace
-        )
+        low = busy.post(SNAIL, in_json(f32([[1, 2]]), "table", parameters={"priority": 3}), **trace)
         busy.await_rows(5, "snail")
         high = busy.post(SNAIL, table((1, 3)), X_Priority="high", **trace)
         busy.await_rows(6, "snail")
@@ -450,7 +449,7 @@ def test_high_priority_overtakes_what_waits(narrow: Server, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_an_unloaded_model_is_503_until_it_is_loaded_again(narrow: Server, way: str) -> None:
     path = infer("flat")
-    body = in_json(np.float32([1, 2]))
+    body = in_json(f32([1, 2]))
     assert ask(narrow, path, body, way).status_code == 200
     assert ask(narrow, "/v2/repository/models/flat/unload", b"").status_code == 200
     for _ in range(2):

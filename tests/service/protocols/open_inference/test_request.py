@@ -1,6 +1,8 @@
 """Bodies of infer requests: what is read from them, and that nothing kept from one request ever
 changes how the next is read.
 """
+# One case a line reads as the table it is.
+# ruff: noqa: E501
 
 import json
 from collections.abc import Sequence
@@ -470,10 +472,10 @@ def headers_of(*more: str) -> list[bytes]:
     return [(start % form + end).encode() for form in forms for end in more]
 
 
-HEADERS = st.sampled_from(headers_of(
+HEADERS = st.sampled_from([body_of(given_as(data=[1, 2])), *headers_of(
     "]}", "] } ", '],"id":"a"}', '],"parameters":{"binary_data_output":true}}', "]",
     '],"outputs":[{"name":"y","parameters":{"binary_data":true}}]}', '],"parameters":{"priority":3}}',
-) + [body_of(given_as(data=[1, 2]))])  # fmt: skip
+)])  # fmt: skip
 TAILS = st.sampled_from([FLOATS, FLOATS[::-1], FLOATS * 2, FLOATS + FLOATS[::-1], b"", FLOATS[:-1]])
 
 

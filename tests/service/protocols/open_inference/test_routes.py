@@ -9,11 +9,11 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from tests.service.conftest import Start
-from tests.service.protocols.open_inference.graphs import echo, put, sample
+from tests.service.protocols.open_inference.graphs import echo, f32, put, sample
 from tests.service.protocols.open_inference.paths import WAYS, ask, in_binary, in_json, infer
 from tests.service.server import Server, patience
 
-ROW = np.float32([[1, 2.5, -3]])
+ROW = f32([[1, 2.5, -3]])
 
 
 def got(server: Server, path: str, status: int = 200) -> Any:
@@ -182,7 +182,7 @@ def test_strings_with_a_zero_or_a_line_end_come_back_whole(server: Server, way: 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_numbers_that_json_does_not_know_are_null(server: Server, way: str) -> None:
-    numbers = np.float32([[np.nan, np.inf, -np.inf]])
+    numbers = f32([[np.nan, np.inf, -np.inf]])
     body, headers = in_binary(numbers, parameters={})
     head = orjson.dumps({**orjson.loads(body[: int(next(iter(headers.values())))])})
     headers = {"Inference-Header-Content-Length": str(len(head))}
@@ -201,14 +201,14 @@ def test_padding_is_cut_off_again_and_changes_no_answer(server: Server) -> None:
 
     for tokens in ([[1]], [[1, 3, 2], [2, 2, 4]], [[1] * 8]):
         (output,) = posted(server, infer("words"), words(tokens))["outputs"]
-        weights = np.float64([9, 2, -2, 1, -1])
+        weights = np.array([9.0, 2, -2, 1, -1])
         positive = 1 / (1 + np.exp(-weights[tokens].mean(axis=1)))
         assert output["shape"] == [len(tokens), 2]
         expected = np.stack([1 - positive, positive], axis=1).ravel()
         np.testing.assert_allclose(output["data"], expected, rtol=1e-5)
 
 
-# --- repository, statistics, logging ---------------------------------------------------------------
+# --- repository, statistics, logging --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"ready": false}'])

@@ -9,7 +9,7 @@ from service.protocols.open_inference.signature import MAX_AXIS, Signature, Slot
 
 def signature(*axes: int | str, dtype: str = "float32", **batching: object) -> Signature:
     """Of a graph that gives its input ``x`` back as ``y``."""
-    sides = [Tensor(name=name, dtype=dtype, shape=axes) for name in "xy"]  # type: ignore[arg-type]
+    sides = [Tensor(name=name, dtype=dtype, shape=axes) for name in "xy"]
     return Signature(
         Graph(file="model.onnx", inputs=(sides[0],), outputs=(sides[1],),
               batching=Batching.model_validate(batching))
