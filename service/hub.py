@@ -209,11 +209,16 @@ class ModelHub:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                for name in await self.catalog.scan():
-                    self._follow(name)
+                await self.look()
                 self._retry_failed()
             except Exception:
                 log.exception("the store could not be looked at; the next look is in %g s", WATCH_S)
+
+    async def look(self) -> None:
+        """See what changed in the store since the last look, and follow it where that is wanted."""
+        for name in await self.catalog.scan():
+            if self.settings.repository == "watch":
+                self._follow(name)
 
     def _follow(self, name: str) -> None:
         """A model's folder changed: let go of what was removed, bring in what was published."""

@@ -102,9 +102,9 @@ def greedy(folder: Path) -> Draft:
     return draft_of({"model": graph}, {"score": verb}, family="classical", task="hungry")
 
 
-def plain(folder: Path, adds: float = 1.0, rows: int | str = "N") -> None:
+def plain(folder: Path, adds: float = 1.0, rows: int | str = "N", columns: int = 2) -> None:
     """A graph without any manifest, as Triton's repositories have them: y = x + ``adds``."""
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [rows, 2]) for n in "xy"]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [rows, columns]) for n in "xy"]
     nodes = [helper.make_node("Add", ["x", "adds"], ["y"])]
     graph = helper.make_graph(nodes, "graph", values[:1], values[1:], [constant("adds", adds)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

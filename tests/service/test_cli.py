@@ -21,6 +21,7 @@ from model_store.cli import main
 from model_store.manifest import Draft, Manifest
 from tests.service.bundles import sensor, snail
 from tests.service.conftest import Start
+from tests.service.loads import adding
 from tests.service.server import MODELHUB, PATIENCE_S, Server, patience, serving
 
 Publish = Callable[..., Manifest]
@@ -277,6 +278,65 @@ def test_serve_needs_no_writable_store(start: Start, store: Path, tmp_path: Path
     finally:
         for folder, _, _ in os.walk(copy):
             Path(folder).chmod(0o755)
+
+
+def test_what_other_commands_do_to_the_store_is_followed(
+    root: Path, put: Publish, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(adding(1), "sensor")
+    server = start(root)
+
+    def await_version(version: int) -> None:
+        for _ in patience():
+            body = server.predict("score", "sensor", [1, 2, 0]).json()
+            assert body["outputs"][0]["score"] == 3 + body["version"]  # whichever it is
+            if body["version"] == version:
+                return
+        raise AssertionError(f"version {version} is never served")
+
+    await_version(1)
+    put(adding(2), "sensor")
+    await_version(2)
+    assert main(["alias", "sensor", "stable", "1", "--store", str(root)]) == 0
+    await_version(1)
+    assert main(["alias", "sensor", "stable", "--drop", "--store", str(root)]) == 0
+    await_version(2)
+    assert main(["rm", "sensor@2", "--store", str(root)]) == 0
+    await_version(1)
+    assert server.client.get("/v1/models/sensor").json()["versions"] == [1]
+    assert server.client.get("/readyz").status_code == 200
+    assert capsys.readouterr().err == ""
+
+
+def test_serve_loads_only_what_it_is_told_to(start: Start, store: Path) -> None:
+    server = start(store, repository="explicit", models='["sensor"]')
+    states = {e["id"]: e["state"] for e in server.client.get("/v1/models").json()["data"]}
+    assert {name for name, state in states.items() if state == "ready"} == {"sensor"}
+    assert server.predict("score", "sensor", [1, 2, 0]).status_code == 200
+    refusal = server.predict("predict", "tide", [[1, 2]] * 4)
+    assert refusal.status_code == 503
+    assert "/v2/repository/models/tide/load" in refusal.json()["detail"]
+
+
+def test_what_was_measured_at_one_start_is_not_measured_at_the_next(
+    store: Path, tmp_path: Path, start: Start
+) -> None:
+    def learned() -> dict[str, int]:
+        return {f.name: f.stat().st_mtime_ns for f in (tmp_path / "cache" / "tuning").iterdir()}
+
+    assert start(store, cache=tmp_path / "cache").stop() == 0
+    before = learned()
+    assert before
+    server = start(store, cache=tmp_path / "cache")
+    assert server.predict("score", "sensor", [1, 2, 0]).status_code == 200
+    after = learned()
+    assert {name: after[name] for name in before} == before
+
+
+def test_serve_needs_no_writable_cache(store: Path, tmp_path: Path, start: Start) -> None:
+    (tmp_path / "file").touch()
+    server = start(store, cache=tmp_path / "file")
+    assert server.predict("score", "sensor", [1, 2, 0]).status_code == 200
 
 
 def test_store_command_and_server_agree_on_what_is_there(

@@ -9,7 +9,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from service.edge import Gate
 from service.protocols.ops import OPEN
+from service.settings import Settings
+from service.telemetry import Telemetry
+from tests.service.conftest import Start
 from tests.service.server import PATIENCE_S, Server, patience, serving
 
 # --- request ids -------------------------------------------------------------------------------
@@ -114,6 +118,53 @@ def test_only_the_admin_key_may_change_the_hub(locked: Server) -> None:
     assert locked.client.delete(ALIAS, headers=ADMIN).status_code == 200
 
 
+LOADS = [f"/v2/repository/models/sensor/{verb}" for verb in ("unload", "load")]
+
+
+@pytest.mark.parametrize("path", [*LOADS, "/v2/logging"])
+def test_posts_that_change_the_hub_need_the_admin_key(locked: Server, path: str) -> None:
+    assert locked.client.post(path, json={}).status_code == 401
+    refusal = locked.client.post(path, json={}, headers=USER)
+    assert refusal.status_code == 403
+    assert refusal.json() == {"error": "this key may use models, not change the hub"}
+    assert locked.client.post(path, json={}, headers=ADMIN).status_code == 200
+
+
+def test_posts_that_only_use_or_read_need_no_admin_key(locked: Server) -> None:
+    tensor = {"name": "table", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 0]}
+    infer = {"inputs": [tensor]}
+    for path, body in (("/v2/models/sensor/infer", infer), ("/v2/repository/index", {})):
+        assert locked.client.post(path, json=body).status_code == 401
+        assert locked.client.post(path, json=body, headers=USER).status_code == 200
+
+
+def test_gate_asks_for_the_fields_of_a_line_only_where_one_is_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "modelhub.access")
+    telemetry = Telemetry()
+    gate = Gate(Settings(access_log_per_s=1), telemetry, frozenset({"/livez"}))
+    asked = []
+
+    def fields() -> dict[str, object]:
+        asked.append(True)
+        return {"path": "/v1/models"}
+
+    for route, status in (
+        ("/livez", 200),
+        ("/livez", 503),
+        ("/v1", 200),
+        ("/v1", 200),
+        ("/v1", 500),
+    ):
+        gate.record(route, status, 0.5, fields)
+    assert len(asked) == 2
+    assert telemetry.requests == {("/livez", "200"): 1, ("/livez", "503"): 1, ("/v1", "200"): 2,
+                                  ("/v1", "500"): 1}  # fmt: skip
+    line = caplog.records[-1]
+    assert line.fields == {"status": 500, "ms": 500.0, "path": "/v1/models"}  # type: ignore[attr-defined]
+
+
 def test_without_keys_configured_none_is_asked_for(server: Server) -> None:
     assert server.client.post(SCORE, json=GOOD).status_code == 200
     assert server.client.post(SCORE, json=GOOD, headers=USER).status_code == 200
@@ -166,6 +217,21 @@ def test_client_that_disconnects_takes_its_work_out_of_the_queue(server: Server)
     assert server.metric("nv_inference_count", model="snail") == rows + 1
     assert server.metric("nv_inference_request_failure", **canceled) == before + 1
     assert server.predict("score", "snail", [1, 5]).json()["outputs"][0]["score"] == 5
+
+
+def test_client_that_left_does_not_keep_its_model_in_memory(start: Start, server: Server) -> None:
+    server = start(server.store, repository="explicit", models='["snail"]')
+    with socket.create_connection(server.address, PATIENCE_S) as leaver:
+        leaver.sendall(request("edge-lease", [3000, 1]))
+        while server.metric("modelhub_requests_in_flight") < 2:
+            time.sleep(0.01)
+    await_log(server, "edge-lease")
+    assert server.client.post("/v2/repository/models/snail/unload").status_code == 200
+    for _ in patience():  # its run goes on to its end, and then it is closed
+        if server.metric("modelhub_model_memory_bytes", model="snail") == 0:
+            break
+    assert server.metric("modelhub_model_memory_bytes", model="snail") == 0
+    assert server.predict("score", "snail", [1, 1]).status_code == 503
 
 
 def test_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(server: Server) -> None:

@@ -726,6 +726,22 @@ async def test_bytes_that_are_no_http_are_refused_and_the_connection_closed(
     assert house.in_flight == 0
 
 
+@pytest.mark.parametrize("more", [[], THROUGH], ids=["below", "through the app"])
+@pytest.mark.parametrize("noise", [NOISE[0], NOISE[5]], ids=["TLS", "length"])
+async def test_noise_behind_a_request_ends_the_connection_and_leaves_nothing_behind(
+    house: House, noise: bytes, more: list[str]
+) -> None:
+    """Also where the answer is ready in the very moment that the connection is lost."""
+    for _ in range(4):
+        connection = await house.connect()
+        response = await connection.ask(good(*more) + noise)
+        assert response.status_code in (200, 400)
+        async with asyncio.timeout(PATIENCE_S):
+            await connection.reader.read()
+        await house.until(lambda: house.in_flight == 0)
+    await house.unload("echo")
+
+
 # --- clients that go away ------------------------------------------------------------------------
 
 both_paths = pytest.mark.parametrize("more", [[], THROUGH], ids=["below", "through the app"])

@@ -493,9 +493,23 @@ async def test_request_for_an_unknown_version_does_not_make_the_watch_miss_a_new
     put(sensor)
     with pytest.raises(NotFound):
         await hub.find("sensor@9")
-    for name in await hub.catalog.scan():  # the next look
-        hub._follow(name)
+    await hub.look()
     await until(lambda: ready(hub) == {"sensor@2"})
+
+
+async def test_look_that_somebody_asks_for_follows_what_it_finds_where_there_is_a_watch(
+    put: Publish, hubs: Hubs
+) -> None:
+    put(sensor)
+    watched, alone = hubs(), hubs(repository="all")
+    for hub in (watched, alone):
+        await hub.start()
+    put(sensor)
+    for hub in (watched, alone):
+        await hub.look()
+        assert hub.catalog.shelves["sensor"].versions == [1, 2]
+    await until(lambda: ready(watched) == {"sensor@2"})
+    assert ready(alone) == {"sensor@1"}
 
 
 @pytest.mark.usefixtures("watchful")

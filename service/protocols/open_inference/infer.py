@@ -138,14 +138,15 @@ class Call(ABC):
     """
 
     __slots__ = (
-        "_codec", "_entry", "_input_s", "_lane", "_lengths", "_plan", "_timer", "compute_s",
-        "model", "queue_s", "started",
+        "_codec", "_ended", "_entry", "_input_s", "_lane", "_lengths", "_plan", "_timer",
+        "compute_s", "model", "queue_s", "started",
     )  # fmt: skip
 
     def __init__(self, model: LoadedModel, lane: Lane, codec: Codec) -> None:
         self.model, self._lane, self._codec = model, lane, codec
         self.started = time.monotonic()
         self.queue_s = self.compute_s = self._input_s = 0.0
+        self._ended = False
         self._entry: Entry | None = None
         self._lengths: Lengths = NO_LENGTHS
         self._timer: asyncio.TimerHandle | None = None
@@ -194,6 +195,8 @@ class Call(ABC):
 
     def _done(self, outcome: Delivered | Exception) -> None:
         self._entry = None
+        if self._ended:
+            return  # given up while a worker's answer was on its way to the event loop
         if isinstance(outcome, Exception):
             self._close(failure(outcome))
             self.fail(outcome)
@@ -213,13 +216,15 @@ class Call(ABC):
         self.model.meter.succeeded(self._input_s, now - clock, now - self.started)
         if self._timer:
             self._timer.cancel()
+        self._ended = True
         self.model.release()
         self.succeed(answer)
 
     def cancel(self) -> None:
-        """The caller has gone: what waits is never run."""
-        self._give_up()
-        self._close("CANCELED")
+        """The caller has gone: what waits is never run. Nothing where all is over already."""
+        if not self._ended:
+            self._give_up()
+            self._close("CANCELED")
 
     def _give_up(self) -> None:
         if self._entry:
@@ -230,6 +235,7 @@ class Call(ABC):
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self._ended = True
         self.model.meter.request(time.monotonic() - self.started, reason)
         self.model.release()
 

@@ -259,7 +259,7 @@ def _add_repository(routes: APIRouter, hub: ModelHub) -> None:
         ready = wish.get("ready", False)
         if not isinstance(ready, bool):
             raise BadBody(f"ready: expected true or false; got {show(ready)}")
-        await hub.catalog.scan()
+        await hub.look()
         return encode(documents.index(hub, only_ready=ready))
 
     @routes.post("/repository/models/{name}/load", summary="Load a model (admin)",

@@ -43,6 +43,27 @@ def test_every_load_and_body_is_a_row(toy: str, capsys: pytest.CaptureFixture[st
     assert err == ""
 
 
+def test_an_overload_is_a_multiple_of_the_peak(
+    toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--concurrency", "1", "--overload", "0.5", "--body", "json", "--json")
+    assert bench("--url", toy, *QUICK, *flags, tmp_path / "b.json") == 0
+    closed, open_loop = json.loads((tmp_path / "b.json").read_text())["cells"]
+    assert open_loop["rate"] == pytest.approx(0.5 * closed["requests_per_s"], rel=0.5)
+    assert closed["of_peak"] is None
+    assert 0 < open_loop["of_peak"] < 1
+    assert "of the peak" in capsys.readouterr().out
+
+
+def test_a_neighbour_loads_another_model_meanwhile(
+    toy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--concurrency", "1", "--body", "json", "--beside", "doubler=1")
+    assert bench("--url", toy, *QUICK, *flags) == 0
+    assert bench("--url", toy, *QUICK, "--beside", "nobody=1") == 2
+    assert "--beside nobody: it cannot be asked" in capsys.readouterr().err
+
+
 def test_all_numbers_are_written_for_programs_and_for_people(toy: str, tmp_path: Path) -> None:
     numbers, text, picture = (tmp_path / name for name in ("b.json", "b.md", "b.png"))
     files = ("--json", numbers, "--markdown", text, "--plot", picture)

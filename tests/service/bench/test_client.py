@@ -78,21 +78,23 @@ def test_each_connection_has_one_request_in_flight() -> None:
 
 
 def test_answers_of_another_status_or_length_are_counted_apart() -> None:
-    turns, lock = itertools.cycle(["good", "503", "short"]), threading.Lock()
+    turns, lock = itertools.cycle(["good", "500", "503", "short"]), threading.Lock()
 
     def behave(handler: Handler, body: bytes) -> None:
         with lock:
             turn = next(turns)
-        if turn == "503":
-            handler.answer(b"{}", 503)
+        if turn.isdecimal():
+            handler.answer(b"{}", int(turn))
         else:
             handler.answer(body if turn == "good" else body[:-1])
 
     with serving(behave) as address:
         take = closed(at(address), 2, WINDOW_S)
-    assert set(take.errors) == {"503", "wrong length"}
+    assert set(take.errors) == {"500", "wrong length"}
     assert all(body_of(exchange.request) == body_of(got) for exchange, got in take.samples)
-    assert abs(take.answered - take.errors["503"]) <= 2
+    assert abs(take.answered - take.errors["500"]) <= 2
+    assert abs(take.answered - len(take.refused_s)) <= 2  # too busy is no fault
+    assert all(0 < seconds < WINDOW_S for seconds in take.refused_s)
 
 
 def test_a_lost_connection_is_counted_and_opened_again() -> None:

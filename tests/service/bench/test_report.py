@@ -45,6 +45,16 @@ def test_numbers_are_of_the_last_three_windows_and_ratios_of_all_pairs() -> None
     assert (ceiling["requests_per_s"], ceiling["rows_per_s"]) == (100, 200)
 
 
+def test_remarks_say_what_was_refused_and_how_near_the_peak_it_stayed() -> None:
+    found = cell()
+    found.peak_per_s = 100.0
+    found.windows[-1].take.refused_s = [0.001] * 99 + [0.004]
+    numbers = record(found)
+    assert (numbers["refused"], numbers["refused_p99_ms"], numbers["of_peak"]) == (100, 4, 0.5)
+    remarks = cells_by_title(numbers, limits=False)["remarks"]
+    assert remarks == "100 refused, p99 4 ms, 0.50 of the peak"
+
+
 def test_the_table_has_a_word_for_what_was_not_measured() -> None:
     bare = Cell("m", "json", "rate", 100, rows=1)
     bare.windows.append(Window(Take()))

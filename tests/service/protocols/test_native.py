@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from model_store.manifest import Manifest
-from tests.service.bundles import sensor, shades
+from tests.service.bundles import publish, sensor, shades
 from tests.service.conftest import Start
+from tests.service.odd_bundles import crowd, greedy, plain
 from tests.service.server import Server, serving
 
 Publish = Callable[..., Manifest]
@@ -406,11 +407,112 @@ def test_bad_alias_is_refused_and_nothing_moves(
     assert server.client.get("/v1/models/shades").json()["aliases"] == {}
 
 
-def test_version_published_while_serving_is_served_by_its_number(own: Server, put: Publish) -> None:
+def test_version_published_while_serving_is_served_by_its_number(
+    root: Path, put: Publish, start: Start
+) -> None:
     put(sensor)
-    assert own.predict("score", "sensor", [1, 2, 0]).json()["version"] == 2
-    assert own.predict("score", "sensor@3", [1, 2, 0]).json()["version"] == 3
-    assert own.client.get("/v1/models/sensor").json()["versions"] == [1, 2, 3]
+    server = start(root, repository="all")  # nothing but the request brings it in
+    put(sensor)
+    assert server.predict("score", "sensor", [1, 2, 0]).json()["version"] == 1
+    assert server.predict("score", "sensor@2", [1, 2, 0]).json()["version"] == 2
+    assert server.client.get("/v1/models/sensor").json()["versions"] == [1, 2]
+
+
+# --- plain graphs, and what does not fit ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over graphs without a manifest, and over a bundle that may ask for too much."""
+    root = tmp_path_factory.mktemp("odd")
+    plain(root / "adder" / "3", adds=0.5)
+    plain(root / "pair" / "1", rows=2)
+    plain(root / "wide" / "1", columns=20_000)
+    publish(root, greedy)
+    publish(root, crowd)
+    with serving(root, tmp_path_factory.mktemp("odd-server")) as server:
+        yield server
+
+
+def test_plain_graph_takes_and_gives_its_tensors(odd: Server) -> None:
+    answers = outputs(odd.predict("predict", "adder", [1, 2], {"x": [3, 4]}))
+    assert answers == [{"outputs": {"y": [1.5, 2.5]}}, {"outputs": {"y": [3.5, 4.5]}}]
+    whole = outputs(odd.predict("predict", "pair", [[1, 2], [3, 4]]))
+    assert whole == [{"outputs": {"y": [[2, 3], [4, 5]]}}]
+
+
+def test_plain_graph_is_listed_with_what_was_inferred_of_it(odd: Server) -> None:
+    body = odd.client.get("/v1/models/adder").json()
+    assert (body["version"], body["versions"], body["state"]) == (3, [3], "ready")
+    assert body["provenance"] is None
+    assert any("share a run" in line for line in body["inferred"])
+    assert body["license"] == "unknown"
+    assert body["input"]["kind"] == body["answer"]["kind"] == "tensor"
+    assert odd.client.get("/v1/models/greedy").json()["inferred"] == []
+
+
+def test_example_too_large_to_show_is_not_shown(odd: Server) -> None:
+    page = odd.client.get("/openapi.json").json()
+    content = page["paths"]["/v1/models/{ref}/predict"]["post"]["requestBody"]["content"]
+    examples = content["application/json"]["examples"]
+    assert set(examples) == {"adder", "pair"}
+    for name, example in examples.items():
+        path = f"/v1/models/{name}/predict"
+        assert odd.client.post(path, json=example["value"]).status_code == 200
+    row = [0.0] * 20_000
+    assert outputs(odd.predict("predict", "wide", row))[0]["outputs"]["y"] == [1.0] * 20_000
+
+
+def test_listing_says_how_many_rows_share_a_run_and_why_none_do(odd: Server) -> None:
+    entries = {entry["id"]: entry for entry in odd.client.get("/v1/models").json()["data"]}
+    assert entries["pair"]["batching"] == {
+        "max_rows": 1, "reason": "input x has a fixed first axis of 2"
+    }  # fmt: skip
+    assert entries["crowd"]["batching"]["max_rows"] == 1
+    assert "differs from its answer alone" in entries["crowd"]["batching"]["reason"]
+    assert "reason" not in entries["adder"]["batching"]
+
+
+def test_rows_that_do_not_fit_the_memory_together_are_all_answered(odd: Server) -> None:
+    scores = [
+        a["score"] for a in outputs(odd.predict("score", "greedy", *[[1, k] for k in range(20)]))
+    ]
+    assert scores == list(range(20))
+
+
+def test_row_that_does_not_fit_the_memory_alone_is_507(odd: Server) -> None:
+    response = odd.predict("score", "greedy", [5, 1])
+    assert response.status_code == 507
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["title"] == "No room in memory"
+    assert "retry-after" not in response.headers
+    assert outputs(odd.predict("score", "greedy", [1, 7]))[0]["score"] == 7
+
+
+def test_model_that_does_not_fit_the_budget_is_507_and_the_rest_serve(
+    root: Path, put: Publish, start: Start
+) -> None:
+    put(sensor)
+    small = (root / "sensor" / "1" / "model.onnx").stat().st_size
+    server = start(root, max_memory_bytes=small - 1)
+    response = server.predict("score", "sensor", [1, 2, 0])
+    assert response.status_code == 507
+    assert f"the memory budget is {small - 1:,}" in response.json()["detail"]
+    assert server.client.get("/v1/models/sensor").json()["state"] == "unloaded"
+    assert server.client.get("/livez").status_code == 200
+
+
+def test_model_whose_files_were_changed_is_503_and_says_which(
+    root: Path, put: Publish, tmp_path: Path
+) -> None:
+    put(sensor)
+    with (root / "sensor" / "1" / "model.onnx").open("ab") as file:
+        file.write(b"more")
+    with serving(root, tmp_path, strict_readiness=False) as server:
+        response = server.predict("score", "sensor", [1, 2, 0])
+        assert response.status_code == 503
+        assert "model.onnx was changed" in response.json()["detail"]
+        assert int(response.headers["retry-after"]) >= 1
 
 
 # --- OpenAPI -----------------------------------------------------------------------------------

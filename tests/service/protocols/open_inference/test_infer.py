@@ -1,6 +1,7 @@
 """What a call's address and headers mean, and whom its end is told to."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -175,6 +176,48 @@ async def test_a_call_given_up_is_told_nothing_and_its_waiting_row_is_never_run(
     assert model.meter.success == 1
     # The long run, and the one that waited on; never the row that was given up.
     assert {rows: spent.count for rows, spent in model.meter.batches.items()} == {1: 2}
+
+
+@pytest.mark.parametrize("give_up", ["cancel", "_late"])
+async def test_a_call_given_up_while_its_answer_is_on_the_way_ends_once(
+    put: Publish, hubs: Hubs, give_up: str
+) -> None:
+    """The worker has settled it, and the event loop has not heard of it yet."""
+    put(snail)
+    hub = hubs(tune=False)
+    await hub.start()
+    address = Address.read("snail", None)
+    model = await find(hub, address, float("inf"))
+    call = Told(model, *Codecs(10).find(model, address))
+    call.begin(memoryview(in_json(f32([[1, 5]]), "table")), PLAIN)
+    entry = call._entry
+    assert entry
+    while not entry.settled:
+        time.sleep(0.001)  # noqa: ASYNC251 - the event loop has to be kept from hearing of it
+    getattr(call, give_up)()
+    call.cancel()
+    await hub.residency.retire(("snail", 1))
+    assert len(call.ends) == (give_up == "_late")
+    assert (model.meter.success, sum(model.meter.failure.values())) == (0, 1)
+
+
+async def test_a_call_that_is_over_is_not_cancelled(put: Publish, hubs: Hubs) -> None:
+    put(snail)
+    hub = hubs(tune=False)
+    await hub.start()
+    address = Address.read("snail", None)
+    model = await find(hub, address, float("inf"))
+    call = Told(model, *Codecs(10).find(model, address))
+    call.begin(memoryview(in_json(f32([[1, 5]]), "table")), PLAIN)
+    while not call.ends:  # noqa: ASYNC110 - it is a list
+        await asyncio.sleep(0.001)
+    call.cancel()
+    assert (model.meter.success, sum(model.meter.failure.values())) == (1, 0)
+    with await find(hub, address, float("inf")):  # a second user keeps it
+        gone = hub.residency.retire(("snail", 1))
+        await asyncio.sleep(0.05)
+        assert not gone.done()
+    await gone
 
 
 async def test_codecs_know_labels_graphs_and_names(put: Publish, hubs: Hubs) -> None:
