@@ -127,6 +127,7 @@ def _serve_until_signal(app: "FastAPI", settings: "Settings", listener: socket.s
     config = uvicorn.Config(
         app,
         http=protocol_over(app, encode_error),
+        ws="none",  # nothing here speaks it; asked for, it is refused like any other
         log_config=None,
         access_log=False,
         server_header=False,

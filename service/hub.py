@@ -279,6 +279,8 @@ class ModelHub:
             raise NotFound(f"no model {name!r} in the store")
         self._parked.discard(name)
         key = await self.catalog.resolve(ref) if selector else (name, shelf.target)
+        if key not in self.residency.loaded:
+            self.catalog.forget(key)  # a plain graph may have been replaced where it lies
         model = await self._load(key, again=True)
         if not selector:
             self._let_go_of_old(name)

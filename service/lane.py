@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_store.bundle import Bundle, entry_of
-from model_store.manifest import Graph
+from model_store.manifest import ANY_SHAPE, Graph
 from model_store.onnx_file import read_signature
 from model_store.spec import Array, Tensors
 from service import tuning
 from service.batcher import Batcher, Done, Entry, Way
+from service.errors import NotReady
 from service.runner import CUDA, VERSION, Runner, cpu_name
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings
@@ -57,12 +58,15 @@ class Lane:
         laps = [time.monotonic()]
         self.runner = self._open(cores)
         self._single: Runner | None = None
+        self._whole = False
         laps.append(time.monotonic())
         try:
             untried = self._why_untried(row) if guessed else ""
             self.tuning = (
                 Tuning(1, reason=untried) if untried else self._learn(bundle, row, settings, cores)
             )
+            if self.tuning.reason and not untried:
+                self._whole = self._runs_whole(fit_all(row, self.graph, self._buckets()[-1]))
             self._choose_runners(cores)
             laps.append(time.monotonic())
             if not untried:
@@ -91,7 +95,7 @@ class Lane:
     @property
     def has_rows(self) -> bool:
         """The first axis of every tensor is the row. Without one, an input is run as it came."""
-        return self.graph.batching.rows
+        return self.graph.batching.rows and not self._whole
 
     @property
     def batches(self) -> bool:
@@ -227,11 +231,38 @@ class Lane:
         """Run one row and a full batch in every bucket, so that no caller is the first."""
         for lengths in self._buckets():
             tensors = fit_all(row, self.graph, lengths)
-            for rows in {1, self.tuning.rows}:
-                batch = {name: np.repeat(array, rows, axis=0) for name, array in tensors.items()}
+            for rows in {1, self.tuning.rows} if self.has_rows else {1}:
+                batch = tensors
+                if self.has_rows:
+                    batch = {name: np.repeat(array, rows, axis=0) for name, array in batch.items()}
                 for runner in (self.runner, self._single):
                     if runner:
-                        runner.run(batch if self.has_rows else tensors)
+                        self._check(runner.run(batch))
+
+    def _check(self, outputs: Tensors) -> None:
+        """Raises NotReady where an output is not as declared."""
+        for spec in self.graph.outputs:
+            array, shape = outputs[spec.name], spec.shape
+            if shape == (ANY_SHAPE,):
+                continue
+            fixed = [(at, size) for at, size in enumerate(shape) if isinstance(size, int)]
+            if array.ndim != len(shape) or any(array.shape[at] != size for at, size in fixed):
+                raise NotReady(
+                    f"{self.path.name}: output {spec.name} is declared as {list(shape)};"
+                    f" a run gives {list(array.shape)}"
+                )
+
+    def _runs_whole(self, row: Tensors) -> bool:
+        """Some output's first axis is not the row, so no part of it is a single row's."""
+        for rows in (1, 2, 3):
+            batch = {name: np.repeat(array, rows, axis=0) for name, array in row.items()}
+            try:
+                outputs = self.runner.run(batch)
+            except Exception:  # noqa: BLE001 - it takes no such batch; nothing is learned from it
+                return False
+            if any(array.ndim == 0 or len(array) != rows for array in outputs.values()):
+                return True
+        return False
 
     def _buckets(self) -> list[dict[str, int]]:
         rules = self.graph.batching.pad

@@ -20,6 +20,7 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 CGROUP = Path("/sys/fs/cgroup")
 FATAL = 4
 BFLOAT16, BFLOAT16_ONNX = "tensor(bfloat16)", 16
+STRINGS = "tensor(string)"
 NO_MEMORY = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory", "alloc_failed")
 """What ONNX Runtime's messages say, in lower case, where an allocation failed."""
 
@@ -55,6 +56,10 @@ class Runner:
         self._outputs = list(outputs) or found
         sides = (*self._session.get_inputs(), *self._session.get_outputs())
         self._brain_floats = {value.name for value in sides if value.type == BFLOAT16}
+        if self._brain_floats and any(value.type == STRINGS for value in sides):
+            raise NotReady(
+                f"{path.name}: ONNX Runtime takes no bfloat16 beside strings from Python"
+            )
         self._forward: Callable[[Tensors], Any] = (
             self._run_values if self._brain_floats else self._run_arrays
         )

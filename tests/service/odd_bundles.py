@@ -43,7 +43,7 @@ def turned(folder: Path) -> Draft:
     return _embeds(save(folder, nodes, TABLE, outputs, []))
 
 
-def loner(folder: Path) -> Draft:
+def hermit(folder: Path) -> Draft:
     """Table → the same, by way of a shape that has room for one row."""
     nodes = [helper.make_node("Reshape", ["table", "one"], ["vector"])]
     return _embeds(save(folder, nodes, TABLE, VECTOR, [constant("one", [1, 3], "int64")]))

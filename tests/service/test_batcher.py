@@ -673,7 +673,7 @@ async def test_entries_are_run_whole_and_alone_where_rows_do_not_share_a_run(
         shapes.append(tensors["x"].shape)
         return {"y": tensors["x"].sum(keepdims=True).reshape(1, 1)}
 
-    bench = benches(work=run, batches=False, max_rows=1)
+    bench = benches(work=run, batches=False, max_rows=8)
     await bench.hold()
     given = [np.full(shape, 2.0, np.float32) for shape in ((), (3,), (3,), (2, 2), (0, 5))]
     futures = [bench.put({"x": array}) for array in given]
@@ -686,7 +686,7 @@ async def test_entries_are_run_whole_and_alone_where_rows_do_not_share_a_run(
 
 
 async def test_entry_that_fails_where_none_share_a_run_fails_alone(benches: Benches) -> None:
-    bench = benches(batches=False, max_rows=1)
+    bench = benches(batches=False, max_rows=8)
     await bench.hold()
     futures = [bench.submit(1.0, 2.0), bench.submit(3.0, POISON), bench.submit(5.0)]
     bench.release()

@@ -514,7 +514,7 @@ async def test_an_idle_connection_is_closed_and_a_used_one_kept(few: Path) -> No
         idle, busy, waiting = [await house.connect() for _ in range(3)]
         await idle.ask(good())
         await waiting.ask(good())
-        await waiting.send(snail_for(2500, 7))  # its answer takes longer than a connection may idle
+        await waiting.send(snail_for(8000, 7))  # its answer takes longer than a connection may idle
         closed = asyncio.create_task(idle.ended())
         turns = 0
         while not closed.done():
@@ -852,6 +852,34 @@ async def test_a_client_that_does_not_read_makes_the_server_wait_and_not_grow(
         assert len(response.content) - cut == numbers.nbytes
     await sender
     assert house.in_flight == 0
+
+
+async def test_a_client_that_asks_again_and_again_and_never_reads_is_answered_no_more(
+    house: House,
+) -> None:
+    """Each time when all before is answered, so that nothing but its reading holds it up."""
+    body, header = in_binary(np.zeros((1, 100_000), np.float32))
+    request = http(infer("long"), body, *fields_of(header))
+    connection = await house.connect()
+    connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def stuck() -> bool:
+        """The last one was run, and waits for its reader."""
+        (served,) = house.server.server_state.connections
+        assert isinstance(served, HttpProtocol)
+        assert served.transport.get_write_buffer_size() < 3 * len(body)
+        return served.flow.write_paused and bool(house.in_flight)
+
+    for turn in range(1, 50):
+        await connection.send(request)
+        await house.until(lambda turn=turn: house.runs("long") == turn)  # type: ignore[misc]
+        await house.until(lambda: stuck() or not house.in_flight)
+        if stuck():
+            break
+    assert stuck()
+    connection.abort()
+    await house.until(lambda: house.in_flight == 0)
+    await house.unload("long")
 
 
 async def test_a_client_that_never_reads_and_leaves_gives_the_model_back(house: House) -> None:

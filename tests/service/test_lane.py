@@ -25,7 +25,7 @@ from service.settings import Settings
 from service.tuning import Tuning
 from service.turns import Turns
 from tests.service.bundles import WEIGHTS, codec, sensor, shades, snail, words
-from tests.service.odd_bundles import crowd, greedy, loner, plain, quantised
+from tests.service.odd_bundles import crowd, greedy, hermit, plain, quantised, turned
 from tests.service.workbench import PATIENCE_S, until
 
 Publish = Callable[[Callable[[Path], Draft]], Manifest]
@@ -244,7 +244,7 @@ async def test_row_that_never_fits_the_memory_is_told_so_and_its_mate_is_answere
 
 
 @pytest.mark.parametrize("tune", [False, True])
-@pytest.mark.parametrize("maker", [crowd, loner, quantised])
+@pytest.mark.parametrize("maker", [crowd, hermit, quantised])
 async def test_graph_whose_rows_must_not_meet_runs_each_alone_and_says_why(
     lanes: Lanes, reports: list[BatchReport], maker: Callable[[Path], Draft], tune: bool
 ) -> None:
@@ -257,6 +257,18 @@ async def test_graph_whose_rows_must_not_meet_runs_each_alone_and_says_why(
     np.testing.assert_array_equal((await one).tensors["vector"], alone[0])
     np.testing.assert_array_equal((await rest).tensors["vector"], np.concatenate(alone[1:]))
     assert [report.rows for report in reports] == [1] * 5
+
+
+async def test_graph_whose_output_has_no_row_axis_runs_each_request_as_it_came(
+    lanes: Lanes, reports: list[BatchReport]
+) -> None:
+    lane = lanes(turned, max_batch_rows=8)
+    assert not lane.has_rows
+    assert "has shape" in lane.why_not
+    futures = [ask(lane, table((1, 2, 3), (4, 5, 6))), ask(lane, table((7, 8, 9)))]
+    outputs = [next(iter((await future).tensors.values())) for future in futures]
+    assert [array.shape for array in outputs] == [(3, 2), (3, 1)]
+    assert len(reports) == 2
 
 
 async def test_reason_of_the_manifest_comes_before_one_that_was_found(lanes: Lanes) -> None:
@@ -446,9 +458,12 @@ async def test_closed_lane_has_given_its_graph_back(
 
 async def test_lane_that_does_not_come_to_an_end_keeps_its_graph(lanes: Lanes) -> None:
     lane = lanes(snail)
-    future = ask(lane, table((2000, 7)))
+    runs = ask(lane, table((2000, 7)))
+    await until(lambda: lane.batcher.running_s)
+    waits = ask(lane, table((1, 8)))
     await asyncio.to_thread(lane.close, timeout_s=0)
-    assert (await future).tensors["score"].tolist() == [7]
+    assert (await runs).tensors["score"].tolist() == [7]
+    assert (await waits).tensors["score"].tolist() == [8]
 
 
 async def test_graph_that_is_none_leaves_no_thread_behind(lanes: Lanes) -> None:

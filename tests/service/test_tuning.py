@@ -19,7 +19,7 @@ from service.errors import OutOfMemory
 from service.runner import Runner
 from service.tuning import INLINE_BATCH_S, INLINE_ROW_S, Notebook, Tuning, sweep, why_not_batch
 from tests.service.bundles import sensor, shades, tide
-from tests.service.odd_bundles import crowd, dice, greedy, loner, quantised, turned
+from tests.service.odd_bundles import crowd, dice, greedy, hermit, quantised, turned
 
 ROW = {"table": np.array([[1, -2, 0.5]], np.float32)}
 SENSED = {"table": np.array([[1, -2, 0]], np.float32)}
@@ -53,7 +53,7 @@ def test_graph_whose_rows_keep_to_themselves_may_batch(
         (crowd, "a row's answer among 2 differs from its answer alone"),
         (quantised, "a row's answer among 2 differs from its answer alone"),
         (turned, "output vector has shape [3, 1] for 1 rows"),
-        (loner, "it fails on 2 rows ("),
+        (hermit, "it fails on 2 rows ("),
     ],
 )
 def test_graph_that_gives_a_row_another_answer_in_company_is_found_out(

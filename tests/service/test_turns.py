@@ -4,7 +4,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -23,11 +23,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         yield clock
 
 
-def until_waiting(turns: Turns, lanes: int) -> None:
+def until(happened: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_S
-    while len(turns._waiting) < lanes:
+    while not happened():
         assert time.monotonic() < end
         time.sleep(0.0005)
+
+
+def until_waiting(turns: Turns, lanes: int) -> None:
+    until(lambda: len(turns._waiting) >= lanes)
 
 
 def contest(turns: Turns, clock: Clock, lanes: dict[str, tuple[Share, float]], runs: int) -> str:
@@ -50,6 +54,7 @@ def contest(turns: Turns, clock: Clock, lanes: dict[str, tuple[Share, float]], r
     threads = [threading.Thread(target=live, args=(name, *lane)) for name, lane in lanes.items()]
     for thread in threads:
         thread.start()
+        until(lambda: turns._free == 0)  # the first one named has the first turn
     for thread in threads:
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
@@ -96,7 +101,7 @@ def test_lane_that_used_much_while_nobody_waited_owes_nothing_to_who_comes_later
     turns, busy = Turns(1), Share()
     with turns.take(busy, 1):
         clock.now += 1000
-    order = contest(turns, clock, {"b": (busy, 1.0), "n": (Share(), 1.0)}, 20)
+    order = contest(turns, clock, {"n": (Share(), 1.0), "b": (busy, 1.0)}, 20)
     assert order.count("b") == order.count("n") == 10
 
 
@@ -177,13 +182,17 @@ def test_lane_that_wants_all_threads_is_not_overtaken_for_ever_by_narrow_ones() 
     late = Lane(turns, 1)
     until_waiting(turns, 2)
     first.end()
-    assert not late.has_turn.is_set()  # though one thread is free
+    later = Lane(turns, 1)
+    until_waiting(turns, 3)  # though one thread is free
+    assert not late.has_turn.is_set()
     second.end()
     assert wide.has_turn.wait(PATIENCE_S)
     assert not late.has_turn.is_set()
+    assert not later.has_turn.is_set()
     wide.end()
-    assert late.has_turn.wait(PATIENCE_S)
-    late.end()
+    for lane in (late, later):
+        assert lane.has_turn.wait(PATIENCE_S)
+        lane.end()
 
 
 def test_turn_is_given_to_as_many_as_fit() -> None:

@@ -195,8 +195,6 @@ class Call(ABC):
 
     def _done(self, outcome: Delivered | Exception) -> None:
         self._entry = None
-        if self._ended:
-            return  # given up while a worker's answer was on its way to the event loop
         if isinstance(outcome, Exception):
             self._close(failure(outcome))
             self.fail(outcome)

@@ -419,8 +419,8 @@ DATA = st.sampled_from([
     "[1,2] /* */", '[1,2],"datatype":"FP64"', '[1,2],"shape":[2,1]', "[1,2,]", "[01,2]",
 ])  # fmt: skip
 BEHIND = st.sampled_from([
-    "}]}", "}] }\n", ' } ] } ', '}],"id":"a"}', '}],"id":""}', '}],"parameters":{"priority":1}}',
-    '}],"parameters":{"timeout":5,"binary_data_output":true}}', '}],"outputs":[{"name":"y"}]}',
+    "}]}", "}]]", "]]}", "}] }\n", ' } ] } ', '}],"id":"a"}', '}],"id":""}', '}],"parameters":{"priority":1}}',
+    '}],"parameters":{"priority":2}}', '}],"parameters":{"timeout":5,"binary_data_output":true}}', '}],"outputs":[{"name":"y"}]}',
     '}],"outputs":[{"name":"z","parameters":{"binary_data":true}}]}', '}],"outputs":[]}',
     '}],"own":"\\"data\\":[1,2]"}', '}],"own":{"data":[1,2]}}', ',"parameters":{}}]}',
     ',"name":"w"}]}', ',"shape":[1,2],"datatype":"FP32","name":"x"}]}', "}]}}", "}]", "", "]}",

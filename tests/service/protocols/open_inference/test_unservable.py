@@ -180,10 +180,6 @@ def reshaped(*declared: int | str) -> onnx.ModelProto:
     return model(nodes, {"x": ("FP32", ("N", 4))}, {"y": ("FP32", declared)}, [shape])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a lane runs its graph before it serves, but compares nothing with what is declared",
-)
 def test_outputs_that_are_not_as_declared_make_it_unavailable(start: Start, root: Path) -> None:
     put(root, "well", GOOD)
     put(root, "columns", model([node("Identity", "x")], X, {"y": ("FP32", ("N", 5))}))
