@@ -848,7 +848,7 @@ async def test_damaged_aliases_do_not_stop_a_model(root: Path, put: Publish, hub
 
 
 async def swap_under_load(hub: ModelHub, swap: Callable[[int], Any], swaps: int) -> Counter[int]:
-    """How many answers each version gave while the alias went back and forth; each must be right."""
+    """How many answers each version gave, all right, while the alias went back and forth."""
     versions: Counter[int] = Counter()
     ended = asyncio.Event()
 

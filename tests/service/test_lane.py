@@ -271,6 +271,35 @@ async def test_graph_whose_output_has_no_row_axis_runs_each_request_as_it_came(
     assert len(reports) == 2
 
 
+def declaring(*shape: int | str) -> Callable[[Path], Draft]:
+    """A maker whose graph gives three numbers a row, and whose manifest says something of it."""
+
+    def liar(folder: Path) -> Draft:
+        draft = hermit(folder)
+        graph = draft.graphs["model"]
+        outputs = tuple(t.model_copy(update={"shape": shape}) for t in graph.outputs)
+        graphs = {"model": graph.model_copy(update={"outputs": outputs})}
+        return draft.model_copy(update={"graphs": graphs})
+
+    return liar
+
+
+@pytest.mark.parametrize("shape", [("N", 4), ("N",), ("N", 3, 1), (2, 3)])
+async def test_output_that_is_not_as_declared_fails_the_load(
+    lanes: Lanes, shape: tuple[int | str, ...]
+) -> None:
+    with pytest.raises(NotReady, match=r"output vector is declared as .*; a run gives \[1, 3\]"):
+        lanes(declaring(*shape))
+
+
+@pytest.mark.parametrize("shape", [("N", 3), ("N", "M"), ("...",)])
+async def test_output_that_is_declared_loosely_is_taken_as_it_comes(
+    lanes: Lanes, shape: tuple[int | str, ...]
+) -> None:
+    answer = await ask(lanes(declaring(*shape)), table((1, 2, 3)))
+    assert answer.tensors["vector"].tolist() == [[1, 2, 3]]
+
+
 async def test_reason_of_the_manifest_comes_before_one_that_was_found(lanes: Lanes) -> None:
     def told(folder: Path) -> Draft:
         draft = crowd(folder)
