@@ -62,7 +62,7 @@ prove: dev ## the full profiles over three seeds against their promised scores (
 
 bench: install ## measure the server against what the graphs and HTTP alone can do (ten minutes)
 	$(BIN)/python -m training.reference_graphs bench-models
-	$(BIN)/modelhub bench --store bench-models --body binary,json --concurrency 1,16,64 --limits \
+	$(BIN)/modelhub bench --store bench-models --limits --max-windows 5 \
 	  --json bench.json --markdown bench.md --plot bench.png
 
 soak: dev ## versions swapped and models reloaded under load, on a real server (minutes)

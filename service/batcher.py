@@ -36,7 +36,7 @@ from service.errors import (
 )
 from service.schema import BatchReport, Delivered, Priority
 from service.slices import Slice, checked, concatenate, count, halves, join
-from service.turns import Share, Turns, yield_to_event_loop
+from service.turns import Share, Turns
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +247,6 @@ class Batcher:
     # --- the workers' side ---------------------------------------------------------------------
 
     def _live(self) -> None:
-        yield_to_event_loop()
         while True:
             try:
                 if not self._await_work():

@@ -18,7 +18,6 @@ from service.lane import Ground
 from service.loaded import LoadedModel, load, trim_memory, weight_bytes
 from service.schema import VersionKey
 from service.telemetry import Telemetry
-from service.turns import yield_to_event_loop
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +45,7 @@ class Residency:
         """``changed`` is told the name of a model whose version came or left."""
         self._store, self._ground, self._telemetry = store, ground, telemetry
         self._changed = changed
-        # Sessions are made here, and their threads are as nice as the one that makes them.
-        self._pool = ThreadPoolExecutor(1, "load", initializer=yield_to_event_loop)
+        self._pool = ThreadPoolExecutor(1, "load")
         self._closing_pool = ThreadPoolExecutor(2, "unload")
         self.loaded: dict[VersionKey, LoadedModel] = {}
         self.coming: dict[VersionKey, asyncio.Task[LoadedModel]] = {}

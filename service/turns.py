@@ -5,22 +5,10 @@ goes first (start-time fair queueing: Goyal, Vin and Cheng 1996), so a slow mode
 wait for one of its batches at most, and the threads at work never exceed the budget.
 """
 
-import contextlib
 import heapq
 import itertools
-import os
 import threading
 import time
-
-NICENESS = 5
-
-
-def yield_to_event_loop() -> None:
-    """Let the calling thread, and those it starts, compute behind the event loop where both want a
-    core: a refusal or a probe is answered in time however long the runs are.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # a courtesy, and of Linux alone
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class Share:
