@@ -22,10 +22,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from model_store.spec import Tensors
+from service.entry import Done, Entry, Outcome, Round, Way
 from service.errors import (
     DeadlinePassed,
     ModelFault,
@@ -35,7 +35,7 @@ from service.errors import (
     ServiceError,
 )
 from service.schema import BatchReport, Delivered, Priority
-from service.slices import Slice, checked, concatenate, count, halves, join
+from service.slices import Slice, checked, count, halves, join
 from service.turns import Share, Turns
 
 log = logging.getLogger(__name__)
@@ -47,49 +47,7 @@ misjudged, not that the machine was busy: a thread does it from then on.
 """
 
 Shape: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
-Done: TypeAlias = Callable[[Delivered | Exception], None]
-
-
-class Entry:
-    """Rows of one shape that one request waits for."""
-
-    __slots__ = (
-        "arrived", "compute_s", "deadline", "done", "parts", "queue_s", "rows", "settled", "taken",
-        "tensors",
-    )  # fmt: skip
-
-    def __init__(self, tensors: Tensors, rows: int, deadline: float, done: Done) -> None:
-        self.tensors, self.rows, self.deadline, self.done = tensors, rows, deadline, done
-        self.arrived = time.monotonic()
-        self.taken = 0
-        """Rows already put into a batch."""
-        self.parts: list[tuple[int, Tensors]] | None = None
-        """Outputs so far of an entry that was split: first row and tensors."""
-        self.queue_s, self.compute_s = -1.0, 0.0
-        self.settled = False
-        """Answered, failed or given up; only ever set, under the lock."""
-
-
 Place: TypeAlias = tuple[float, int, Entry]
-Outcome: TypeAlias = tuple[Entry, Delivered | Exception]
-
-
-class Way(NamedTuple):
-    """One way to run a batch, and the threads of the device it keeps busy."""
-
-    run: Callable[[Tensors], Tensors]
-    threads: int = 1
-
-
-class Round:
-    """What one turn of a worker did; handed to the event loop as a whole."""
-
-    __slots__ = ("batch", "outcomes", "reports")
-
-    def __init__(self) -> None:
-        self.batch: list[Slice[Entry]] = []
-        self.outcomes: list[Outcome] = []
-        self.reports: list[BatchReport] = []
 
 
 class Batcher:
@@ -149,7 +107,7 @@ class Batcher:
         rows = count(tensors) if self._batches else 1
         if not rows:
             raise ValueError("expected at least one row; got none")
-        entry = Entry(tensors, rows, deadline, done)
+        entry = Entry(tensors, rows, deadline, done, time.monotonic())
         axis = 1 if self._batches else 0
         if len(tensors) == 1:
             ((name, array),) = tensors.items()
@@ -411,7 +369,7 @@ class Batcher:
                 entry.compute_s += spent
                 outcome: Delivered | Exception
                 try:
-                    whole = own if stop - start == entry.rows else _add_part(entry, start, own)
+                    whole = own if stop - start == entry.rows else entry.add(start, own)
                 except ValueError as error:
                     outcome = ModelFault(f"what several runs gave for it cannot be joined: {error}")
                 else:
@@ -433,18 +391,6 @@ class Batcher:
                 entry.done(outcome)
             except Exception:
                 log.exception("an answer could not be delivered")  # the others still are
-
-
-def _add_part(entry: Entry, start: int, part: Tensors) -> Tensors | None:
-    """All outputs of an entry that was split, once they are there. Raises ValueError where a graph
-    gives its batches outputs of different widths.
-    """
-    if entry.parts is None:
-        entry.parts = []
-    entry.parts.append((start, part))
-    if sum(count(part) for _, part in entry.parts) < entry.rows:
-        return None
-    return concatenate([part for _, part in sorted(entry.parts, key=itemgetter(0))])
 
 
 def _nobody(_: Delivered | Exception) -> None:

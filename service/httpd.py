@@ -13,111 +13,28 @@ again, so its meaning is kept (:class:`Terms` and address) and it is not parsed 
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from urllib.parse import unquote
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from model_store.errors import StoreError
-from model_store.store import split_ref
-from service.edge import CLIENT_GONE, Gate, request_id
+from service.edge import CLIENT_GONE, request_id
 from service.errors import BadBody, NotReady, ServiceError
-from service.hub import ModelHub
+from service.heads import Below, EncodeError, Head
 from service.lane import Lane
 from service.loaded import LoadedModel
 from service.protocols.open_inference.answer import Answer, Chunk
-from service.protocols.open_inference.infer import (
-    PATH,
-    ROUTE,
-    VERSION_ROUTE,
-    Address,
-    Call,
-    Codec,
-    Codecs,
-    Terms,
-)
+from service.protocols.open_inference.infer import Call, Codec, Terms
 
 log = logging.getLogger(__name__)
 
-Place = tuple[Address, str, str, str]
-"""Address, name, selector and route."""
-EncodeError = Callable[[Exception, str], Response]
-MAX_KEPT = 1024
 MAX_HEAD_BYTES = 2048
 NO_HEAD = b""
 TIMED = b"%bx-request-id: %b\r\nserver-timing: queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f\r\n"
 LEFT_TO_THE_APP = frozenset(
     (b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"traceparent")
 )
-
-
-@dataclass(slots=True)
-class Head:
-    """What the bytes up to an infer call's body mean."""
-
-    url: bytes
-    address: Address
-    name: str
-    selector: str
-    route: str
-    terms: Terms
-    body_bytes: int
-    keep_alive: bool
-    asked_id: str
-    found: tuple[LoadedModel, Lane, Codec] | None = None
-    """The version that answered last, with its lane and codec: right as long as it serves."""
-
-
-class Below:
-    """What all connections share: the hub, the codecs, the gate, and what was understood before."""
-
-    def __init__(
-        self, hub: ModelHub, codecs: Codecs, gate: Gate, encode_error: EncodeError
-    ) -> None:
-        self.hub, self.codecs, self.gate, self.encode_error = hub, codecs, gate, encode_error
-        self.heads: dict[bytes, Head] = {}
-        self._addresses: dict[bytes, Place | None] = {}
-
-    def address(self, url: bytes) -> Place | None:
-        """Where an infer call's URL leads; None for any other URL."""
-        if url in self._addresses:
-            return self._addresses[url]
-        if len(self._addresses) >= MAX_KEPT:
-            self._addresses.clear()
-        found = self._addresses[url] = _read_address(url)
-        return found
-
-    def keep(self, raw: bytes, head: Head) -> None:
-        if not raw.startswith(b"POST "):
-            return  # blank lines that clients may put before it hide where it ends
-        if len(self.heads) >= MAX_KEPT:
-            self.heads.clear()
-        self.heads[raw] = head
-
-    def find(self, head: Head) -> bool:
-        """Fill in who answers. False where the app has to see to it."""
-        model = self.hub.at_hand(head.name, head.selector)
-        if model is None:
-            return False
-        if head.found is None or model is not head.found[0]:
-            try:
-                head.found = model, *self.codecs.find(model, head.address)
-            except StoreError:
-                return False
-        return True
-
-
-def _read_address(url: bytes) -> Place | None:
-    match = PATH.fullmatch(url.decode("latin-1"))
-    if not match:
-        return None
-    try:
-        address = Address.read(unquote(match[1]), match[2])
-        return address, *split_ref(address.ref), VERSION_ROUTE if match[2] else ROUTE
-    except StoreError:
-        return None  # the app says what is wrong with it
 
 
 class Exchange(Call):

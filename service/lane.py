@@ -14,7 +14,8 @@ from model_store.manifest import ANY_SHAPE, Graph
 from model_store.onnx_file import read_signature
 from model_store.spec import Array, Tensors
 from service import tuning
-from service.batcher import Batcher, Done, Entry, Way
+from service.batcher import Batcher
+from service.entry import Done, Entry, Way
 from service.errors import NotReady
 from service.runner import CUDA, VERSION, Runner, cpu_name
 from service.schema import BatchReport, Delivered, Priority

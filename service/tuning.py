@@ -21,12 +21,14 @@ from service.errors import OutOfMemory
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when what is learned, or from what, changes: files of an older one are not read."""
 INLINE_ROW_S = 0.0004
 """One row faster than this is run on the event loop: handing it to a thread costs as much."""
-INLINE_BATCH_S = 0.002
-"""The event loop is not held longer than this by one batch."""
+INLINE_BATCH_S = 0.0005
+"""The event loop is not held longer than this by one batch: callers read their answers to one batch
+while the next one runs.
+"""
 SWEEP_S = 1.5
 """No further batch size is tried after this."""
 LEAST_S = 0.02

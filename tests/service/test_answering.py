@@ -14,7 +14,7 @@ from model_store.errors import ItemMismatch, ItemTooLarge
 from model_store.manifest import Manifest
 from model_store.spec import Tensors
 from service import tuning
-from service.batcher import Done, Way
+from service.entry import Done, Way
 from service.errors import (
     BodyTooLarge,
     DeadlinePassed,

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from model_store.spec import Tensors
 from service import batcher
-from service.batcher import INLINE_LIMIT_S, MAX_LONG_RUNS, Way
+from service.batcher import INLINE_LIMIT_S, MAX_LONG_RUNS
+from service.entry import Round, Way
 from service.errors import DeadlinePassed, ModelFault, NotReady, OutOfMemory, Overloaded
 from service.schema import BatchReport, Delivered, Priority
 from service.turns import Turns
@@ -539,7 +540,7 @@ async def test_batcher_is_never_idle_between_taking_rows_and_running_them(
     bench = benches()
     collect, idle = bench.batcher._collect, []
 
-    def watched(work: batcher.Round) -> None:
+    def watched(work: Round) -> None:
         collect(work)
         if work.batch:
             idle.append(bench.batcher.idle)

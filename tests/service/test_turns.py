@@ -1,7 +1,6 @@
 """Turns on one device: within the budget, fair by time used, and nothing saved up."""
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.turns import NICENESS, Share, Turns, yield_to_event_loop
+from service.turns import Share, Turns
 from tests.service.workbench import PATIENCE_S, Clock
 
 
@@ -222,35 +221,3 @@ def test_run_that_fails_gives_its_threads_back() -> None:
         with pytest.raises(RuntimeError), turns.take(Share(), 1):
             raise RuntimeError
     assert turns._free == 1
-
-
-# --- behind the event loop -----------------------------------------------------------------------
-
-
-def test_worker_is_nicer_than_the_event_loop_and_only_the_worker() -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    def live() -> None:
-        yield_to_event_loop()
-        found.append(niceness())
-
-    found: list[int] = []
-    own = niceness()
-    worker = threading.Thread(target=live)
-    worker.start()
-    worker.join(PATIENCE_S)
-    assert found in ([NICENESS], [own])  # own, where it was nicer to begin with
-    assert niceness() == own
-
-
-def test_system_that_lets_nobody_be_nice_is_none_of_our_business(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "setpriority", refuse)
-    yield_to_event_loop()
-    monkeypatch.delattr(os, "setpriority")
-    yield_to_event_loop()

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from model_store.spec import Tensors
-from service.batcher import Batcher, Entry, Way
+from service.batcher import Batcher
+from service.entry import Entry, Way
 from service.errors import OutOfMemory
 from service.schema import BatchReport, Delivered, Priority
 from service.turns import Turns

@@ -36,7 +36,7 @@ class Writer:
 
     def write(self, plan: Plan, outputs: Tensors) -> Answer:
         """Raises BadBody where a type that has no JSON form was asked for as JSON."""
-        if plan.id is None and all(w.binary and not w.classes for w in plan.wishes):
+        if plan.all_binary:
             return self._write_binary(plan, outputs)
         head, data = self._start, []
         if plan.id is not None:

@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 from model_store.answers.classes import ClassesAnswer
 from model_store.errors import NotFound
 from model_store.spec import Tensors
-from service.batcher import Entry
 from service.body import read_priority, read_timeout_ms
+from service.entry import Entry
 from service.errors import BadBody, DeadlinePassed, ModelFault, NotReady, Overloaded
 from service.hub import ModelHub
 from service.lane import Lane, Lengths

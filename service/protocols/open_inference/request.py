@@ -63,6 +63,8 @@ class Plan:
     tensors: Tensors = field(default_factory=dict)
     """Those that came as JSON."""
     data_bytes: int = 0
+    all_binary: bool = False
+    """Every output is asked for as binary: the answer's header follows from the shapes."""
     heads: dict[object, tuple[bytes, bytes]] = field(default_factory=dict)
     """JSON and HTTP headers of answers, all binary, by their shapes."""
 
@@ -73,7 +75,7 @@ class Plan:
                 f"expected {self.data_bytes:,} bytes of tensors behind the JSON header;"
                 f" got {len(body) - start:,}"
             )
-        tensors = dict(self.tensors)
+        tensors = self.tensors.copy()
         for part in self.parts:
             memory = body[start + part.start : start + part.stop]
             slot = part.slot
@@ -153,6 +155,7 @@ class Reader:
             if len(self._frames) >= MAX_PLANS:
                 self._frames.clear()
             kept = Plan(None, plan.timeout_us, plan.priority, plan.wishes)
+            kept.all_binary = plan.all_binary
             kept.parts = [Part(slot, array.shape, 0, 0)]
             self._frames[before] = behind, kept
 
@@ -184,6 +187,8 @@ class Reader:
         self._read_inputs(document, plan, text)
         binary = _flag(parameters, "binary_data_output", "parameters")
         self._read_outputs(document, plan, binary=bool(binary))
+        plain = all(wish.binary and not wish.classes for wish in plan.wishes)
+        plan.all_binary = plain and plan.id is None
         return plan
 
     def _read_inputs(self, document: Any, plan: Plan, text: bytes) -> None:
@@ -279,6 +284,7 @@ class Reader:
                 f" {slot.name} has {slot.shape}"
             )
         plan = Plan(wishes=[Wish(name, binary=True) for name in self.signature.outputs])
+        plan.all_binary = True
         unit = elements([axis for axis in own if isinstance(axis, int)])
         if slot.datatype == "BYTES":  # one element, without its length
             if unit != 1:
