@@ -21,7 +21,7 @@ from service.errors import OutOfMemory
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when what is learned, or from what, changes: files of an older one are not read."""
 INLINE_ROW_S = 0.0004
 """One row faster than this is run on the event loop: handing it to a thread costs as much."""
@@ -33,8 +33,10 @@ SWEEP_S = 1.5
 """No further batch size is tried after this."""
 LEAST_S = 0.02
 """Each size is run at least this long, and at least twice."""
-GAIN = 1.05
-"""A second session, which costs the weights once more, has to pay this much."""
+GAIN = 1.01
+"""A second session, which costs the weights once more, has to pay; more than this it need not, since
+a run on all cores waits for the slowest of them, which the event loop and callers hold up.
+"""
 QUIET = 0.85
 """Side by side, the cores were ours for at least this share of the time."""
 NEAR = 0.97

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model_store.spec import Tensors
-from service import batcher
 from service.batcher import INLINE_LIMIT_S, MAX_LONG_RUNS
 from service.entry import Round, Way
 from service.errors import DeadlinePassed, ModelFault, NotReady, OutOfMemory, Overloaded
