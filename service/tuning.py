@@ -34,8 +34,8 @@ SWEEP_S = 1.5
 LEAST_S = 0.02
 """Each size is run at least this long, and at least twice."""
 GAIN = 1.01
-"""A second session, which costs the weights once more, has to pay. More than this it need not: a run
-on all cores waits for the slowest of them, which the event loop and callers hold up.
+"""A second session, which costs the weights once more, has to pay. It need not pay much: a run on
+all cores waits for the slowest of them, which the event loop and callers hold up.
 """
 QUIET = 0.85
 """Side by side, the cores were ours for at least this share of the time."""
