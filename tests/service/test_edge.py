@@ -203,6 +203,12 @@ def test_client_that_disconnects_takes_its_work_out_of_the_queue(server: Server)
         slow.sendall(request("edge-slow", [10000, 1]))
         while server.metric("modelhub_requests_in_flight") < 2:  # this scrape is one
             time.sleep(0.01)
+        # It is queued by the time another is answered, and in hand once the queue is empty: what
+        # comes now can't share its run.
+        assert server.predict("score", "sensor", [1, 2, 0]).status_code == 200
+        for _ in patience():
+            if pending(server) == 0:
+                break
         leaver.sendall(request("edge-leaver", [10000, 2], [10000, 3], [10000, 4]))
         for _ in patience():
             if pending(server) == 3:

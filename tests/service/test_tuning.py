@@ -233,7 +233,7 @@ def test_sizes_that_do_not_fit_the_memory_are_left_out(clock: Clock) -> None:
     assert found.rows <= 4
 
 
-@pytest.mark.parametrize(("single_s", "pays"), [(4e-3, True), (7.9e-3, False), (12e-3, False)])
+@pytest.mark.parametrize(("single_s", "pays"), [(4e-3, True), (7.95e-3, False), (12e-3, False)])
 def test_runs_side_by_side_have_to_pay_for_the_second_session(
     clock: Clock, single_s: float, pays: bool
 ) -> None:
