@@ -14,9 +14,10 @@ import numpy as np
 from model_store.errors import ItemError, ItemMismatch
 from model_store.manifest import Verb
 from model_store.spec import Encoded, Encoder, Parameters, Tensors
-from service.errors import BodyTooLarge, DeadlinePassed, ModelFault, NotReady, Overloaded
+from service.errors import BodyTooLarge, DeadlinePassed, ModelFault
 from service.loaded import LoadedModel
 from service.schema import Ask, Delivered, Reply
+from service.telemetry import reason_of
 
 INLINE_BYTES = 16 * 1024
 INLINE_ROWS = 16
@@ -32,7 +33,7 @@ class Answering:
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
         started = time.monotonic()
-        failure: str | None = "OTHER"
+        failure: str | None = "CANCELED"
         try:
             async with asyncio.timeout(max(0.0, ask.deadline - started)):
                 reply = await self._answer(ask, model)
@@ -41,14 +42,8 @@ class Answering:
         except TimeoutError:
             failure = "REJECTED"
             raise DeadlinePassed("the request's deadline passed") from None
-        except (DeadlinePassed, NotReady, Overloaded):
-            failure = "REJECTED"
-            raise
-        except asyncio.CancelledError:
-            failure = "CANCELED"
-            raise
-        except ModelFault:
-            failure = "BACKEND"
+        except Exception as error:
+            failure = reason_of(error)
             raise
         finally:
             model.meter.request(time.monotonic() - started, failure)

@@ -20,6 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.errors import DeadlinePassed, ModelFault, NotReady, Overloaded
 from service.schema import BatchReport
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -27,6 +28,13 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MODEL = ("model", "version")
 STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
 NS = 1_000_000_000
+
+
+def reason_of(error: Exception) -> str:
+    """Triton's word for why a request failed."""
+    if isinstance(error, (DeadlinePassed, NotReady, Overloaded)):
+        return "REJECTED"
+    return "BACKEND" if isinstance(error, ModelFault) else "OTHER"
 
 
 class Tally:

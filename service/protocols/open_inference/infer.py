@@ -17,7 +17,7 @@ from model_store.errors import NotFound
 from model_store.spec import Tensors
 from service.body import read_priority, read_timeout_ms
 from service.entry import Entry
-from service.errors import BadBody, DeadlinePassed, ModelFault, NotReady, Overloaded
+from service.errors import BadBody, DeadlinePassed
 from service.hub import ModelHub
 from service.lane import Lane, Lengths
 from service.loaded import LoadedModel
@@ -25,6 +25,7 @@ from service.protocols.open_inference.answer import Answer, Writer
 from service.protocols.open_inference.request import Reader
 from service.protocols.open_inference.signature import Signature
 from service.schema import Delivered, Priority
+from service.telemetry import reason_of
 
 PATH = re.compile(r"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer")
 ROUTE, VERSION_ROUTE = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
@@ -172,7 +173,7 @@ class Call(ABC):
             self._input_s = time.monotonic() - clock
             self._submit(tensors, terms)
         except Exception as error:  # noqa: BLE001 - every way out leads to the caller
-            self._close(failure(error))
+            self._close(reason_of(error))
             self.fail(error)
 
     def _submit(self, tensors: Tensors, terms: Terms) -> None:
@@ -196,7 +197,7 @@ class Call(ABC):
     def _done(self, outcome: Delivered | Exception) -> None:
         self._entry = None
         if isinstance(outcome, Exception):
-            self._close(failure(outcome))
+            self._close(reason_of(outcome))
             self.fail(outcome)
             return
         self.queue_s, self.compute_s = outcome.queue_s, outcome.compute_s
@@ -207,7 +208,7 @@ class Call(ABC):
                 outputs = self._lane.crop(outputs, self._lengths)
             answer = self._codec.writer.write(self._plan, outputs)
         except Exception as error:  # noqa: BLE001 - the same
-            self._close(failure(error))
+            self._close(reason_of(error))
             self.fail(error)
             return
         now = time.monotonic()
@@ -240,15 +241,6 @@ class Call(ABC):
 
 def _cells(tensors: Tensors) -> int:
     return sum(array.size for array in tensors.values())
-
-
-def failure(error: Exception) -> str:
-    """Triton's reason for a failed request."""
-    if isinstance(error, (DeadlinePassed, NotReady, Overloaded)):
-        return "REJECTED"
-    if isinstance(error, ModelFault):
-        return "BACKEND"
-    return "OTHER"
 
 
 async def find(hub: ModelHub, address: Address, deadline: float) -> LoadedModel:

@@ -21,10 +21,10 @@ from service.protocols.open_inference.infer import (
     Call,
     Codecs,
     Terms,
-    failure,
     find,
 )
 from service.schema import Priority
+from service.telemetry import reason_of
 from tests.service.bundles import codec, shades, snail
 from tests.service.conftest import Hubs, Publish
 from tests.service.protocols.open_inference.graphs import f32
@@ -109,7 +109,7 @@ def test_a_header_length_is_a_plain_whole_number(raw: str) -> None:
     ],
 )
 def test_a_failure_has_tritons_reason(error: Exception, reason: str) -> None:
-    assert failure(error) == reason
+    assert reason_of(error) == reason
 
 
 # --- calls ---------------------------------------------------------------------------------------
