@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FiniteFloat, JsonValue, ValidationError, model_validator
 
 from model_store.answers import AnswerSpec
+from model_store.decoding import Decoding
 from model_store.errors import BadManifest, ItemMismatch
 from model_store.inputs import InputSpec
 from model_store.inputs.tensor import TensorInput
@@ -57,6 +58,13 @@ class Graph(Spec):
     inputs: tuple[Tensor, ...] = Field(min_length=1)
     outputs: tuple[Tensor, ...] = Field(min_length=1)
     batching: Batching = Batching()
+    decoding: Decoding | None = Field(default=None, description="how it is run token by token")
+
+    @model_validator(mode="after")
+    def _decoding_is_possible(self) -> Self:
+        if self.decoding:
+            self.decoding.check(self.inputs, self.outputs)
+        return self
 
     @model_validator(mode="after")
     def _rows_have_an_axis(self) -> Self:

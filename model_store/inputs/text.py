@@ -1,4 +1,4 @@
-"""Text items: a string → token ids and their mask, both int64 ``[1, T]``."""
+"""Text items: a string → token ids and, where the graph takes one, their mask: int64 ``[1, T]``."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -24,9 +24,11 @@ class TextInput(InputKind):
 
     kind: Literal["text"] = "text"
     tokens: str = "tokens"
-    mask: str = "mask"
+    mask: str | None = "mask"
     tokenizer: str = "tokenizer.json"
-    max_tokens: int = Field(gt=0)
+    max_tokens: int | None = Field(
+        default=None, gt=0, description="None: whoever runs the graph knows how many fit"
+    )
     max_characters: int = Field(default=100_000, gt=0)
 
     def items(self, body: bytes, media_type: str) -> list[object]:
@@ -48,13 +50,14 @@ class TextInput(InputKind):
             ids = tokenizer.encode(self._text(item, parameters)).ids
             if not ids:
                 raise ItemMismatch(f"expected text with a word in it; got {show(item)}")
-            if len(ids) > self.max_tokens and not parameters.truncate:
+            if self.max_tokens and len(ids) > self.max_tokens and not parameters.truncate:
                 raise ItemTooLarge(
                     f"expected at most {self.max_tokens} tokens; got {len(ids)}"
                     " (parameters.truncate: true cuts the rest)"
                 )
             tokens = np.array([ids[: self.max_tokens]], dtype=np.int64)
-            return Encoded({self.tokens: tokens, self.mask: np.ones_like(tokens)})
+            tensors = {self.tokens: tokens}
+            return Encoded(tensors | ({self.mask: np.ones_like(tokens)} if self.mask else {}))
 
         return encode
 
