@@ -81,6 +81,7 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
     )
     app.state.hub = hub
     app.state.codecs = Codecs(min(settings.max_items, settings.max_queue_rows))
+    app.state.encode_error = encode_error
     app.state.gate = Gate(settings, telemetry, ops.OPEN)
     app.include_router(native.router(hub))
     app.include_router(open_inference.router(hub, app.state.codecs, app.version))

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from model_store.store import Store, split_ref
 from service.answering import Answering
 from service.catalog import Catalog, Shelf
 from service.errors import DeadlinePassed, NoRoom, NotReady, ServiceError
-from service.lane import Ground
+from service.generating import Generating, Said
+from service.ground import Ground
 from service.loaded import LoadedModel
 from service.residency import Residency
 from service.runner import cpu_budget
@@ -54,6 +56,7 @@ class ModelHub:
         # More than the queue holds would be refused as a full queue is, but for ever.
         max_rows = min(settings.max_items, settings.max_queue_rows)
         self._answering = Answering(max_rows, self._pool)
+        self._generating = Generating(max_rows, self._pool)
 
     @property
     def residency(self) -> Residency:
@@ -130,8 +133,8 @@ class ModelHub:
     def stuck(self) -> str:
         """Which lane makes no progress, or the empty string."""
         for (name, version), model in self.residency.loaded.items():
-            for lane in model.lanes.values():
-                if not lane.batcher.alive or lane.batcher.running_s > self.settings.stuck_s:
+            for worker in model.workers:
+                if not worker.alive or worker.running_s > self.settings.stuck_s:
                     return f"{name}@{version}"
         return ""
 
@@ -185,7 +188,13 @@ class ModelHub:
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
+        if model.says(ask.verb):
+            return await self._generating.answer(ask, model)
         return await self._answering.answer(ask, model)
+
+    def stream(self, ask: Ask, model: LoadedModel) -> AsyncGenerator[Said, None]:
+        """The same for a verb that says text, token by token."""
+        return self._generating.stream(ask, model)
 
     # --- versions that come and go -------------------------------------------------------------
 

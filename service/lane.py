@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,27 +16,14 @@ from service import tuning
 from service.batcher import Batcher
 from service.entry import Done, Entry, Way
 from service.errors import NotReady
+from service.ground import Ground
 from service.runner import CUDA, VERSION, Runner, cpu_name
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings
 from service.tuning import Notebook, Tuning
-from service.turns import Turns
 
 Lengths = Mapping[str, int]
 """Dynamic axis → how long it was before it was padded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What all lanes of a server share."""
-
-    settings: Settings
-    loop: asyncio.AbstractEventLoop
-    turns: Turns
-
-    @property
-    def cores(self) -> int:
-        return self.turns.threads
 
 
 class Lane:

@@ -59,6 +59,18 @@ class Settings(BaseSettings):
     max_queue_rows: int = Field(
         default=20_000, ge=1, description="rows waiting for one graph before requests are refused"
     )
+    max_sequences: int = Field(
+        default=64, ge=1, le=1024, description="texts that one model says at the same time"
+    )
+    max_waiting: int = Field(
+        default=1024, ge=1, description="texts waiting for one model before requests are refused"
+    )
+    kv_cache_bytes: int = Field(
+        default=2**30, ge=2**20, description="keys and values of one model's texts in the making"
+    )
+    prefix_cache_bytes: int = Field(
+        default=2**28, ge=0, description="keys and values of prompts kept to be read once; 0: none"
+    )
     max_items: int = Field(default=10_000, ge=1, description="items, and rows, in one request")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="size of one request's body")
     timeout_ms: int = Field(

@@ -1,7 +1,8 @@
 """The native protocol, ``/v1``: typed items in, typed answers out. Errors are RFC 9457 problems."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
@@ -22,12 +23,14 @@ from service.body import (
     read_timeout_ms,
 )
 from service.errors import BadBody, UnreadableMedia
+from service.event_stream import DONE, EventStream, event
+from service.generating import usage_of
 from service.hub import ModelHub
 from service.schema import Ask
 
 PREFIX = "/v1"
 VERBS: tuple[VerbName, ...] = get_args(VerbName)
-BODY_FIELDS = ("inputs", "parameters")
+BODY_FIELDS = ("inputs", "parameters", "stream")
 State = Literal["ready", "loading", "unloaded", "failed"]
 
 
@@ -118,7 +121,8 @@ def _read_json(body: bytes, verb: Verb) -> tuple[list[object], dict[str, object]
     items = wish.get("inputs", [{}] if isinstance(verb.input, NoneInput) else None)
     if not isinstance(items, list):
         raise BadBody(f"inputs: expected a list of items; got {_kind(items)}")
-    return items, _parameters(wish.get("parameters", {}))
+    given = _parameters(wish.get("parameters", {}))
+    return items, given | ({"stream": wish["stream"]} if "stream" in wish else {})
 
 
 def _parameters(given: object) -> dict[str, object]:
@@ -198,6 +202,8 @@ def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
         deadline = time.monotonic() + timeout_ms / 1000
         with await hub.find(ref, deadline) as model:
             ask = await decode(request, hub, ref, name, model.verb(name), deadline)
+            if model.says(name) and ask.parameters.get("stream") in (True, "true"):
+                return EventStream(_events(hub, ask, request))
             reply = await hub.answer(ask, model)
         timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
         request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
@@ -214,6 +220,24 @@ def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
         response_model=None,
         summary=f"{name.capitalize()} with a model that can",
     )
+
+
+async def _events(hub: ModelHub, ask: Ask, request: Request) -> AsyncGenerator[bytes, None]:
+    """What is said of each item as it comes, its end and its usage, and that all is done."""
+    counts = [0] * len(ask.items)
+    with await hub.find(ask.ref, ask.deadline) as model:
+        manifest = model.manifest
+        request.scope["modelhub"].update(model=manifest.name, version=manifest.version)
+        async with aclosing(hub.stream(ask, model)) as stream:
+            async for said in stream:
+                counts[said.index] += said.tokens
+                if said.text:
+                    yield event({"text": said.text, "index": said.index})
+                if said.finish_reason:
+                    usage = usage_of(said.prompt_tokens, counts[said.index])
+                    yield event({"finish_reason": said.finish_reason, "index": said.index,
+                                 "usage": usage})  # fmt: skip
+    yield DONE
 
 
 def _add_listing(routes: APIRouter, hub: ModelHub) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from service.schema import BatchReport
-from service.telemetry import NS, ROWS, SECONDS, Duration, Tally, Telemetry
+from service.tally import NS, Duration, Tally
+from service.telemetry import ROWS, SECONDS, Telemetry
 from tests.service.conftest import Start
 from tests.service.server import Server
 

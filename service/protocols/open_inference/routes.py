@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from model_store.errors import NotFound
+from model_store.manifest import MAIN_GRAPH
 from model_store.spec import show
 from service.body import read_body
 from service.errors import BadBody, Unsupported
@@ -96,7 +97,7 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
         async def config(request: Request, name: str) -> Response:
             address = _address(request, name)
             with await hub.find(address.ref) as model:
-                lane = lane_of(model, address)
+                lane = model.decoders.get(address.graph or MAIN_GRAPH) or lane_of(model, address)
                 number, delay_ms = model.manifest.version, hub.settings.batch_delay_ms
                 return encode(documents.configuration(name, number, lane, delay_ms))
 
