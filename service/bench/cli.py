@@ -32,7 +32,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     # Servers that this started must not stay behind.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _run(arguments, _plan(arguments))
+        plan = _plan(arguments)
+        return _generate(arguments) if arguments.generate else _run(arguments, plan)
     except BenchError as error:
         print(f"modelhub: {error}", file=sys.stderr)
         return 2
@@ -40,6 +41,13 @@ def _bench(arguments: argparse.Namespace) -> int:
         return STOPPED
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from service.bench import generate
+
+    generate.write(arguments, generate.run(arguments))
+    return 0
 
 
 def _plan(arguments: argparse.Namespace) -> "Plan":

@@ -34,7 +34,8 @@ def _add_where(group: Any) -> None:
 def _add_load(group: Any) -> None:
     group.add_argument(
         "--concurrency", type=_list(_count), metavar="N,…",
-        help="closed loop: connections, each with one request in flight (default: 1,16,64)",
+        help="closed loop: connections, each with one request in flight (default: 1,16,64; with"
+        " --generate 1,16)",
     )  # fmt: skip
     group.add_argument(
         "--rate", type=_list(_positive), default=(), metavar="R,…",
@@ -47,6 +48,14 @@ def _add_load(group: Any) -> None:
     group.add_argument(
         "--beside", type=_neighbour, metavar="MODEL=N",
         help="meanwhile another client keeps N requests to this model in flight",
+    )  # fmt: skip
+    group.add_argument(
+        "--generate", action="store_true",
+        help="stream texts from the models that say them: first token, gaps, tokens a second",
+    )  # fmt: skip
+    group.add_argument(
+        "--texts", type=_count, metavar="N",
+        help="with --generate: texts in each window (default: four a connection)",
     )  # fmt: skip
     group.add_argument(
         "--window-s", type=_positive, default=2.0, metavar="S",

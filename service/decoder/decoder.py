@@ -36,7 +36,9 @@ from service.turns import Share, Turns
 log = logging.getLogger(__name__)
 
 PATIENCE = 1.5
-"""Reading between two steps may take so many times what a step takes."""
+"""Reading between two steps may take so many times what a step takes; more of it where more
+sequences wait to be read than run, as then most are served by reading.
+"""
 MAX_PIECE, MIN_PIECE = 512, 16
 """Tokens that are read in one run."""
 AGEING_S = 1.0
@@ -236,7 +238,10 @@ class Decoder:
         """Pieces of prompts, for as long as those that run can be made to wait."""
         rows, spent_s = self._rows, 0.0
         while rows.reading:
-            budget_s = PATIENCE * self._step_s if rows.running else float("inf")
+            budget_s = float("inf")
+            if rows.running:
+                crowd = max(1.0, len(rows.reading) / len(rows.running))
+                budget_s = PATIENCE * crowd * self._step_s
             size = self._piece(budget_s - spent_s)
             if spent_s and (size < MIN_PIECE or not rows.running):
                 return
