@@ -37,7 +37,12 @@ class BareDecoder:
         shapes = {tensor.name: tensor for tensor in (*graph.inputs, *graph.outputs)}
         self._past: dict[str, Array] = {
             name: np.zeros(
-                (rows, shapes[name].shape[1], self._decoding.context, shapes[name].shape[3]),
+                (
+                    rows,
+                    int(shapes[name].shape[1]),
+                    self._decoding.context,
+                    int(shapes[name].shape[3]),
+                ),
                 np.float32,
             )
             for name in self._decoding.cache

@@ -44,9 +44,19 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    from service.bench import generate
+    from service.bench import generate, report
 
-    generate.write(arguments, generate.run(arguments))
+    columns = generate.columns(limits=arguments.limits)
+    cells: list[generate.Cell] = []
+    try:
+        for cell in generate.run(arguments):
+            if not cells:
+                print(report.line([column.title for column in columns], columns))
+            cells.append(cell)
+            print(report.line(report.row(generate.record(cell), columns), columns), flush=True)
+    finally:
+        if cells:
+            generate.write(arguments, cells)
     return 0
 
 

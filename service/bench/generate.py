@@ -1,4 +1,4 @@
-"""``modelhub bench --generate``: texts streamed by many clients, beside the graph in a plain loop."""
+"""``modelhub bench --generate``: texts streamed by many clients, beside the graph alone."""
 
 import argparse
 import contextlib
@@ -50,9 +50,8 @@ class Cell:
         return [heard.tokens_per_s / alone.tokens_per_s for heard, alone in pairs]
 
 
-def run(arguments: argparse.Namespace) -> list[Cell]:
-    """Measure, printing a line for each cell as it is done. Raises BenchError."""
-    cells: list[Cell] = []
+def run(arguments: argparse.Namespace) -> Iterator[Cell]:
+    """Yields each cell when it is done. Raises BenchError."""
     with contextlib.ExitStack() as stack:
         process = None if arguments.url else stack.enter_context(servers.hub(arguments.store))
         control = Control(process.url if process else arguments.url, dict(arguments.header))
@@ -63,17 +62,12 @@ def run(arguments: argparse.Namespace) -> list[Cell]:
         for model in models:
             if model not in there:
                 raise BenchError(f"model {model}: expected one of {', '.join(there) or 'none'}")
-        columns = _columns(limits=arguments.limits)
-        print(report.line([column.title for column in columns], columns))
         for model in models:
             tokenizer = stack.enter_context(_tokenizer(control, model))
             for connections in arguments.concurrency or CONCURRENCY:
                 cell = Cell(model, connections)
-                cells.append(cell)
                 _measure(cell, arguments, control, tokenizer, process)
-                shown = report.row(record(cell), columns)
-                print(report.line(shown, columns), flush=True)
-    return cells
+                yield cell
 
 
 def _measure(
@@ -154,13 +148,14 @@ def write(arguments: argparse.Namespace, cells: list[Cell]) -> None:
             document = {"machine": report.machine(), "cells": records}
             arguments.json.write_text(json.dumps(document, indent=1) + "\n")
         if arguments.markdown:
-            columns = _columns(limits=arguments.limits)
-            arguments.markdown.write_text(report.markdown(records, columns))
+            table = report.markdown(records, columns(limits=arguments.limits))
+            arguments.markdown.write_text(table)
     except OSError as error:
         raise BenchError(f"cannot write: {error}") from None
 
 
-def _columns(*, limits: bool) -> list[Column]:
+def columns(*, limits: bool) -> list[Column]:
+    """Those of a run, with or without the graph alone."""
     plain: tuple[tuple[str, int, str], ...] = (
         ("tokens/s", 8, "tokens_per_s"),
         ("first p50 ms", 12, "first_p50_ms"), ("first p95 ms", 12, "first_p95_ms"),
@@ -168,15 +163,15 @@ def _columns(*, limits: bool) -> list[Column]:
         ("gap p99 ms", 10, "gap_p99_ms"),
         *((("bare tokens/s", 13, "bare_tokens_per_s"),) if limits else ()),
     )  # fmt: skip
-    columns = [
+    found = [
         Column("model", 20, lambda found: str(found["model"])),
         Column("body", 6, lambda _: "text"),
         Column("load", 5, report.load),
         *(Column(title, width, _number(key)) for title, width, key in plain),
     ]
     if limits:
-        columns.append(Column("of it", 16, _ratio))
-    return [*columns, Column("remarks", 0, lambda found: "" if found["stable"] else "not stable")]
+        found.append(Column("of it", 16, _ratio))
+    return [*found, Column("remarks", 0, lambda found: "" if found["stable"] else "not stable")]
 
 
 def _number(key: str) -> Callable[[Record], str]:
