@@ -67,8 +67,11 @@ class Control:
         reply = self.call("GET", "/v1/models?state=ready")
         if reply.status != 200:
             return []
-        found = json.loads(reply.body)["data"]
-        return [one["id"] for one in found if one.get("answer", {}).get("kind") == "text"]
+        try:
+            found = json.loads(reply.body)["data"]
+            return [one["id"] for one in found if one.get("answer", {}).get("kind") == "text"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return []  # somebody else's list
 
     def statistics(self, model: str) -> list[dict[str, Any]]:
         """What the server has counted for the model, by version; none where it does not count."""

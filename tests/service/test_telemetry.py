@@ -51,7 +51,8 @@ def test_every_metric_of_the_contract_is_there_with_its_labels(server: Server) -
 
 
 def test_each_metric_of_ours_has_a_unit_or_is_a_count(server: Server) -> None:
-    units = ("_seconds", "_bytes", "_rows", "_total", "_in_flight", "_ready")
+    units = ("_seconds", "_bytes", "_rows", "_tokens", "_ratio", "_total", "_in_flight", "_running",
+             "_waiting", "_ready")  # fmt: skip
     for line in server.client.get("/metrics").text.splitlines():
         if line.startswith("# TYPE modelhub_"):
             assert line.split()[2].endswith(units), line

@@ -234,7 +234,7 @@ def test_good_headers_are_taken(server: Server, priority: str, timeout: str) -> 
 
 # --- listing -----------------------------------------------------------------------------------
 
-ALL = ["codec", "sensor", "shades", "snail", "stamps", "tide", "words"]
+ALL = ["codec", "reciter", "sensor", "shades", "snail", "stamps", "tide", "words"]
 
 
 @pytest.mark.parametrize(
@@ -562,7 +562,7 @@ def test_every_verb_of_every_model_has_an_example_and_each_works_as_it_stands(
 def test_references_shown_are_models_that_can(openapi: dict[str, Any]) -> None:
     parameters = openapi["paths"]["/v1/models/{ref}/generate"]["post"]["parameters"]
     ref = next(parameter for parameter in parameters if parameter["name"] == "ref")
-    assert set(ref["examples"]) == {"codec", "stamps"}
+    assert set(ref["examples"]) == {"codec", "reciter", "stamps"}
 
 
 def test_errors_are_documented_in_the_shape_they_come_in(openapi: dict[str, Any]) -> None:
