@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from model_store.errors import ItemMismatch
+from model_store.errors import ItemMismatch, NotFound
 from model_store.spec import Parameters, read_parameters, show, show_names
 from service.body import read_body
 from service.errors import BadBody, NoSuchVerb
@@ -120,11 +120,14 @@ async def _events(
 
 
 def _check(address: Address, model: LoadedModel) -> None:
-    """Raises NoSuchVerb."""
+    """Raises NotFound for a graph the version does not have, NoSuchVerb."""
     model.must_say(VERB)
-    graph = model.verb(VERB).graph
-    if address.graph not in ("", graph):
-        raise NoSuchVerb(f"{address.label} says no text; {model.manifest.name}~{graph} does")
+    manifest, graph = model.manifest, model.verb(VERB).graph
+    if address.graph in ("", graph):
+        return
+    if address.graph not in manifest.graphs:
+        raise NotFound(f"no graph {address.label!r}; {manifest.name}~{graph} says text")
+    raise NoSuchVerb(f"{address.label} says no text; {manifest.name}~{graph} does")
 
 
 # --- OpenAPI -----------------------------------------------------------------------------------
