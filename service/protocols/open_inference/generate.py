@@ -163,5 +163,19 @@ def document(schema: dict[str, Any], prefix: str, hub: ModelHub) -> None:
     for call in CALLS:
         operation = schema["paths"][f"{prefix}/models/{{name}}/{call}"]["post"]
         operation["requestBody"] = {"required": True, "content": content}
+        answer: dict[str, Any] = {"application/json": {"schema": _OUTPUT}}
+        if call == "generate_stream":
+            answer = {"text/event-stream": {}}
+        operation["responses"]["200"] = {"description": "the text", "content": answer}
         parameter = next(p for p in operation["parameters"] if p["name"] == "name")
         parameter["examples"] = {key: {"value": key} for key in examples}
+
+
+_OUTPUT = {
+    "type": "object",
+    "required": ["model_name", "model_version", "text_output"],
+    "properties": {
+        "id": {"type": "string"}, "model_name": {"type": "string"},
+        "model_version": {"type": "string"}, "text_output": {"type": "string"},
+    },
+}  # fmt: skip

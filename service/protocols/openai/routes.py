@@ -64,6 +64,7 @@ def document(schema: dict[str, Any], hub: ModelHub) -> None:
             }
         operation = schema["paths"][PREFIX + path]["post"]
         operation["requestBody"] = {"required": True, "content": {media_type: content}}
+        operation["responses"]["200"] = _ANSWERS[kind]
 
 
 def _example(kind: type[Body], model: LoadedModel) -> dict[str, Any] | None:
@@ -79,6 +80,21 @@ def _example(kind: type[Body], model: LoadedModel) -> dict[str, Any] | None:
     return None
 
 
+def _answers(words: str, required: tuple[str, ...], other: str | None = None) -> dict[str, Any]:
+    """What a call answers: JSON, or else what ``other`` names."""
+    content = {"application/json": {"schema": {"type": "object", "required": [*required]}}}
+    return {"description": words, "content": content | ({other: {}} if other else {})}
+
+
+_ANSWERS: dict[type[Body], dict[str, Any]] = {
+    CompletionBody: _answers(
+        "the texts, or an event for each piece of them", ("id", "model", "choices", "usage"),
+        "text/event-stream",
+    ),
+    EmbeddingBody: _answers("a vector for each text, in order", ("data", "model", "usage")),
+    ImageBody: _answers("the pictures, as base64 of PNGs", ("created", "data")),
+    TranscriptionBody: _answers("the words", ("text",), "text/plain"),
+}  # fmt: skip
 _ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["message", "type", "param", "code"],
