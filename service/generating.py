@@ -33,8 +33,8 @@ INLINE_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What came of one item: ``tokens`` chosen and ``text`` that is certain by now. Its last one
-    has a ``finish_reason``.
+    """What came of an item, or of a copy of it: ``tokens`` chosen and ``text`` that is certain
+    by now. Its last one has a ``finish_reason``.
     """
 
     index: int
@@ -61,7 +61,7 @@ class Generating:
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One whole text per item. Raises ItemError (with ``index``) and ServiceError."""
-        texts: list[list[Said]] = [[] for _ in ask.items]
+        texts: list[list[Said]] = [[] for _ in range(len(ask.items) * ask.copies)]
         started = time.monotonic()
         async with aclosing(self.stream(ask, model)) as stream:
             async for said in stream:
@@ -71,7 +71,8 @@ class Generating:
         outputs = [verb.answer.answer(*_whole(parts), wish) for parts in texts]
         manifest = model.manifest
         seconds = time.monotonic() - started
-        return Reply(manifest.name, manifest.version, outputs, 0.0, seconds)
+        tokens = sum(parts[-1].prompt_tokens for parts in texts[:: ask.copies])
+        return Reply(manifest.name, manifest.version, outputs, 0.0, seconds, tokens)
 
     async def stream(self, ask: Ask, model: LoadedModel) -> AsyncGenerator[Said, None]:
         """What is said of any item, as it is said. Whoever closes it early gives all of it up.
@@ -115,10 +116,8 @@ class Generating:
         for_input, wish = verb.read_parameters(ask.parameters)
         if not ask.items:
             raise ItemMismatch("expected at least one item; got none", field="inputs")
-        if len(ask.items) > self._max_items:
-            raise BodyTooLarge(
-                f"expected at most {self._max_items:,} inputs; got {len(ask.items):,}"
-            )
+        if (asked := len(ask.items) * ask.copies) > self._max_items:
+            raise BodyTooLarge(f"expected at most {self._max_items:,} texts; got {asked:,}")
         sampling = _sampling(wish, answer, lane)
         encode = partial(_encode, model, ask, for_input)
         if ask.body_bytes > INLINE_BYTES:
@@ -133,10 +132,12 @@ class Generating:
         sequences: list[Sequence] = []
         pieces = model.pieces[ask.verb]
         try:
-            for index, prompt in enumerate(prompts):
+            for place in range(len(prompts) * ask.copies):
+                index, copy = divmod(place, ask.copies)
+                prompt = prompts[index]
                 sequence = Sequence(
                     prompt, limits[index], sampling, ask.deadline, Speech(pieces(), wish.stop),
-                    partial(_put, queue, index, len(prompt)), ask.priority, seed,
+                    partial(_put, queue, place, len(prompt)), ask.priority, seed + copy,
                     sources[index],
                 )  # fmt: skip
                 lane.decoder.submit(sequence)

@@ -101,6 +101,12 @@ class LoadedModel:
         """Whether this verb's answer is said token by token. Raises NoSuchVerb."""
         return self.verb(name).graph in self.decoders
 
+    def must_say(self, name: str) -> None:
+        """Raises NoSuchVerb where this verb's answer is not said token by token."""
+        if not self.says(name):
+            kind = self.verb(name).answer.kind
+            raise NoSuchVerb(f"{self.manifest.name} can {name}, but its answer is {kind}, not text")
+
     # --- leases --------------------------------------------------------------------------------
 
     def acquire(self) -> None:

@@ -35,8 +35,9 @@ def score(logits: Array, token: int, sequence: Sequence) -> TokenScore:
     top = top[np.argsort(-logs[top], kind="stable")]
     show = sequence.speech.show
     return TokenScore(
-        show(token), float(logs[token]), tuple((show(int(t)), float(logs[t])) for t in top)
-    )
+        show(token), float(logs[token]), tuple((show(int(t)), float(logs[t])) for t in top),
+        sequence.speech.heard,
+    )  # fmt: skip
 
 
 def _penalise(logits: Array, sequence: Sequence) -> None:

@@ -40,11 +40,14 @@ class Sampling:
 
 
 class TokenScore(NamedTuple):
-    """A token's text and the logarithm of its probability, with the likeliest ones beside it."""
+    """A token's text and the logarithm of its probability, with the likeliest ones beside it.
+    ``offset`` is where its text begins in all that was said.
+    """
 
     text: str
     logprob: float
     top: tuple[tuple[str, float], ...] = ()
+    offset: int = 0
 
 
 class Delta(NamedTuple):

@@ -11,12 +11,15 @@ class Speech:
     def __init__(self, pieces: Pieces, stops: Sequence[str] = ()) -> None:
         self._pieces, self._stops = pieces, tuple(stops)
         self._held = ""
+        self.heard = 0
+        """Characters that its tokens came to so far, shown or held back."""
         self.stopped = False
         """A stop string has come; neither it nor what follows is ever shown."""
 
     def add(self, token: int) -> str:
         """The text that became certain with this token."""
         text = self._pieces.add(token)
+        self.heard += len(text)
         return self._release(text) if self._stops else text
 
     def end(self) -> str:

@@ -211,15 +211,9 @@ def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
         return encode(body, headers={"X-Model-Version": str(reply.version)})
 
     routes.add_api_route(
-        f"/models/{{ref}}/{name}",
-        handler,
-        methods=["POST"],
-        name=name,
-        operation_id=name,
-        tags=["models"],
-        response_model=None,
-        summary=f"{name.capitalize()} with a model that can",
-    )
+        f"/models/{{ref}}/{name}", handler, methods=["POST"], name=name, operation_id=name,
+        tags=["models"], response_model=None, summary=f"{name.capitalize()} with a model that can",
+    )  # fmt: skip
 
 
 async def _events(hub: ModelHub, ask: Ask, request: Request) -> AsyncGenerator[bytes, None]:
@@ -316,7 +310,7 @@ def document(schema: dict[str, Any], hub: ModelHub) -> None:
         parameter["description"] = "name, name@version or name@alias"
         parameter["examples"] = {key: {"value": key} for key in examples}
         operation["parameters"] += _HEADERS
-        operation["responses"] = _RESPONSES
+        operation["responses"] = _RESPONSES if name != "generate" else _STREAMED
 
 
 _FORM_SCHEMA = {
@@ -358,7 +352,7 @@ _ALIAS_BODY = {
         "example": {"version": 1},
     }},
 }  # fmt: skip
-_RESPONSES = {
+_RESPONSES: dict[str, Any] = {
     "200": {
         "description": "One answer per item, in order",
         "content": {"application/json": {"schema": {
@@ -381,6 +375,11 @@ _RESPONSES = {
         }.items()
     },
 }  # fmt: skip
+
+_STREAMED = {**_RESPONSES, "200": {
+    "description": "One answer per item, in order; where a text is streamed, events",
+    "content": {**_RESPONSES["200"]["content"], "text/event-stream": {}},
+}}  # fmt: skip
 
 
 def _body_schema(models: list[Any], name: VerbName) -> dict[str, Any]:

@@ -15,6 +15,7 @@ PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = [
     "binary_tensor_data",
     "classification",
+    "generate",
     "logging",
     "model_configuration",
     "model_repository",

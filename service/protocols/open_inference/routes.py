@@ -17,7 +17,7 @@ from service.hub import ModelHub
 from service.lane import Lane
 from service.loaded import LoadedModel
 from service.logs import LogSettings
-from service.protocols.open_inference import documents
+from service.protocols.open_inference import documents, generate
 from service.protocols.open_inference.answer import Answer
 from service.protocols.open_inference.infer import (
     Address,
@@ -51,8 +51,14 @@ def router(hub: ModelHub, codecs: Codecs, version: str) -> APIRouter:
     _add_server(routes, hub, version)
     _add_models(routes, hub)
     _add_infer(routes, hub, codecs)
+    generate.add(routes, hub)
     _add_repository(routes, hub)
     return routes
+
+
+def document(schema: dict[str, Any], hub: ModelHub) -> None:
+    """What of the OpenAPI page depends on the models that are loaded."""
+    generate.document(schema, PREFIX, hub)
 
 
 def _add_server(routes: APIRouter, hub: ModelHub, version: str) -> None:
