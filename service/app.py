@@ -45,6 +45,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     store.ItemMismatch: (422, "Not this model's input"),
     service.Unsupported: (501, "Not supported"),
     service.NotReady: (503, "Not ready"),
+    store.Unreachable: (503, "The store cannot be reached"),
     store.BadManifest: (503, "The model cannot be served"),
     store.CorruptBundle: (503, "The model cannot be served"),
     service.Overloaded: (503, "Overloaded"),

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model_store.places import Place, place
 
 Key = Annotated[SecretStr, Field(min_length=1)]
 
@@ -14,7 +16,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MODELHUB_", frozen=True, extra="ignore")
 
-    store: Path = Field(default=Path("models"), description="the folder of models")
+    store: Annotated[Place, BeforeValidator(place)] = Field(
+        default=Path("models"),
+        description="the folder of models, or the URL of a bucket, s3://bucket/prefix",
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks one")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -47,7 +52,8 @@ class Settings(BaseSettings):
         default=True, description="measure at load how each graph runs best on this machine"
     )
     cache: Path = Field(
-        default=Path("~/.cache/modelhub"), description="the folder of what was measured at load"
+        default=Path("~/.cache/modelhub"),
+        description="the folder of what was measured at load and of copies from a bucket",
     )
     threads: int = Field(default=0, ge=0, description="compute threads; 0 follows the CPU quota")
     max_batch_rows: int = Field(
