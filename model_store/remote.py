@@ -262,10 +262,11 @@ def _mark(draft: Draft, entries: dict[str, FileEntry]) -> str:
 
 
 def _age_s(text: bytes) -> float:
+    """Of a lock. One that nobody here wrote, copied along with a folder, is as old as can be."""
     try:
         return time.time() - float(json.loads(text)["created"])
     except (ValueError, KeyError, TypeError):
-        return 0.0
+        return float("inf")
 
 
 def _manifest_first(key: str) -> bool:

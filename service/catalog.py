@@ -167,6 +167,12 @@ class Catalog:
             shelf.held[version] = bundle.manifest
         return bundle.manifest
 
+    def learn(self, key: VersionKey, manifest: Manifest) -> None:
+        """Somebody has read it already; the store may be away when it is asked for."""
+        shelf = self.shelves.get(key[0])
+        if shelf:
+            shelf.held.setdefault(key[1], manifest)
+
     # --- telling -------------------------------------------------------------------------------
 
     async def entry(self, key: VersionKey) -> dict[str, Any]:

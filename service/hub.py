@@ -208,6 +208,9 @@ class ModelHub:
         if name in self._parked:  # it was unloaded while it loaded
             for key in [key for key in self.residency.loaded if key[0] == name]:
                 self.residency.retire(key)
+        for key, model in self.residency.loaded.items():
+            if key[0] == name:
+                self.catalog.learn(key, model.manifest)
         self.catalog.settle(name)
 
     def _choose(self, name: str, shelf: Shelf) -> int:

@@ -40,7 +40,7 @@ class S3:
         }
 
     def start(self) -> None:
-        words = [MOTO, "-H", "127.0.0.1", "-p", str(self.port)]
+        words = [str(MOTO), "-H", "127.0.0.1", "-p", str(self.port)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 words, stdout=log, stderr=log, env={**os.environ, **self._environment}

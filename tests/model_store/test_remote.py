@@ -376,6 +376,24 @@ def test_lock_of_a_writer_that_died_is_broken(remote: RemoteStore, put: Put) -> 
     assert "toy/.lock" not in remote.bucket.find()
 
 
+def test_folder_store_copied_into_a_bucket_is_a_store(
+    remote: RemoteStore, publish: Put, store: Store, put: Put
+) -> None:
+    publish()
+    publish()
+    store.set_alias("toy", "stable", 1)
+    publish()
+    store.remove("toy@3")
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            remote.bucket.write(path.relative_to(store.root).as_posix(), path.read_bytes())
+    assert remote.versions("toy") == [1, 2]
+    assert remote.resolve("toy") == ("toy", 1)
+    remote.open("toy@2").verify(afresh=True)
+    remote.set_alias("toy", "stable", 2)
+    assert put(remote).version == 4
+
+
 # --- URLs --------------------------------------------------------------------------------------
 
 

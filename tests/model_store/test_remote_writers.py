@@ -1,4 +1,4 @@
-"""Writers to one bucket at once, and writers killed at any moment. Real processes, a real server."""
+"""Writers to one bucket at once, and killed at any moment. Real processes, a real server."""
 
 import json
 import signal
@@ -214,7 +214,7 @@ def act(store, moment):
 @pytest.mark.slow
 def test_remover_killed_at_any_moment_leaves_a_whole_version_or_none(s3: S3, draft: Draft) -> None:
     prepare = """
-for moment in range(1, 60):
+for moment in range(1, 40):
     publish(open_store(url), "mine", f"toy-{moment}")
 """
     act = """
