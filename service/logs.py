@@ -52,7 +52,8 @@ def configure_logging(log_format: str, level: str) -> None:
     root.setLevel(level.upper())
     # Its lines of start and stop repeat ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    for name in ("asyncio", "botocore", "aiobotocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
