@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from model_store import errors as store
 from service import errors as service
-from service.edge import Edge, Gate
+from service.edge import Edge, Gate, Traced
 from service.hub import ModelHub
 from service.protocols import native, ops
 from service.protocols.open_inference import routes as open_inference
@@ -91,6 +91,8 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
         app.add_exception_handler(kind, _handle)
     app.openapi = lambda: _openapi(app, hub)  # type: ignore[method-assign]
     app.add_middleware(Edge, gate=app.state.gate, encode_error=encode_error)
+    if hub.tracing:
+        app.add_middleware(Traced, tracing=hub.tracing, open_paths=ops.OPEN)
     return app
 
 

@@ -87,7 +87,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def run(settings: "Settings") -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop, 2 where the port is taken."""
     from service.app import create_app
-    from service.logs import configure_logging
+    from service.logs import carry_trace_ids, configure_logging
 
     configure_logging(settings.log_format, settings.log_level)
     try:
@@ -96,7 +96,10 @@ def run(settings: "Settings") -> int:
         print(f"modelhub: cannot listen on {settings.host}:{settings.port}: {error.strerror}",
               file=sys.stderr)  # fmt: skip
         return 2
-    _serve_until_signal(create_app(settings), settings, listener)
+    app = create_app(settings)
+    if app.state.hub.tracing:
+        carry_trace_ids(lambda: app.state.hub.tracing.trace_id)
+    _serve_until_signal(app, settings, listener)
     if not _join_threads(EXIT_S):
         # A graph in the middle of a run or a load cannot be stopped. Python would wait for it, and
         # C++ call it a crash.

@@ -333,4 +333,10 @@ def protocol_over(app: FastAPI, encode_error: EncodeError) -> type[HttpProtocol]
     class Bound(HttpProtocol):
         below = Below(state.hub, state.codecs, state.gate, encode_error)
 
-    return Bound
+    class LeftToTheApp(Bound):
+        """Where traces are made, every call has a span, which only the app makes."""
+
+        def _read_head(self) -> None:
+            return None
+
+    return LeftToTheApp if state.hub.tracing else Bound

@@ -24,6 +24,7 @@ from service.runner import cpu_budget
 from service.schema import Ask, Reply, VersionKey
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.tracing import open_tracing
 from service.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class ModelHub:
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self.settings, self.telemetry = settings, telemetry
         self.store = open_store(settings.store, settings.cache)
+        self.tracing = open_tracing(settings.otlp_endpoint)
         self.draining = False
         self.started = False
         self.turns = Turns(settings.threads or cpu_budget())
@@ -63,7 +65,7 @@ class ModelHub:
     def residency(self) -> Residency:
         """Made at first use: it belongs to the event loop that serves."""
         if self._residency is None:
-            ground = Ground(self.settings, asyncio.get_running_loop(), self.turns)
+            ground = Ground(self.settings, asyncio.get_running_loop(), self.turns, self.tracing)
             self._residency = Residency(self.store, ground, self.telemetry, self._changed)
         return self._residency
 
@@ -124,6 +126,8 @@ class ModelHub:
                 task.cancel()
         if self._residency:
             await self._residency.close(timeout_s=timeout_s)
+        if self.tracing:
+            await asyncio.to_thread(self.tracing.close)
         for pool in (self._pool, self._store_pool):
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from service.errors import NotReady
 from service.runner import CUDA, VERSION, Runner, cpu_name
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings
+from service.traced import TracedBatcher
+from service.tracing import Tracing
 from service.tuning import Notebook, Tuning
 from service.turns import Turns
 
@@ -34,6 +37,7 @@ class Ground:
     settings: Settings
     loop: asyncio.AbstractEventLoop
     turns: Turns
+    tracing: Tracing | None = None
 
     @property
     def cores(self) -> int:
@@ -79,7 +83,8 @@ class Lane:
         self.seconds = dict(zip(("load", "tune", "warm_up"), np.diff(laps).tolist(), strict=True))
         """How long each phase of loading took."""
         single = self._single
-        self.batcher = Batcher(
+        make = partial(TracedBatcher, ground.tracing) if ground.tracing else Batcher
+        self.batcher: Batcher = make(
             Way(self.runner.run, self.runner.threads),
             shared=Way(single.run, 1) if single else None,
             name=f"{bundle.manifest.name}@{bundle.manifest.version}~{graph_name}",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_store.places import Place, place
@@ -14,7 +14,9 @@ Key = Annotated[SecretStr, Field(min_length=1)]
 class Settings(BaseSettings):
     """Read once, then frozen. ``MODELHUB_PORT=9000`` sets ``port``; flags of ``serve`` win."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELHUB_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MODELHUB_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
     store: Annotated[Place, BeforeValidator(place)] = Field(
         default=Path("models"),
@@ -93,6 +95,12 @@ class Settings(BaseSettings):
         default=100,
         ge=0,
         description="lines a second for requests that went well; the others are counted in one",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        validation_alias=AliasChoices("modelhub_otlp_endpoint", "otel_exporter_otlp_endpoint"),
+        description="send traces there by OTLP over HTTP, http://collector:4318; also read from"
+        " OTEL_EXPORTER_OTLP_ENDPOINT",
     )
     log_format: Literal["json", "text"] = Field(default="text", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
