@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,18 +45,20 @@ class Copies:
         Raises StoreError, CorruptBundle and what ``fetch`` raises; then nothing is kept.
         """
         blob = self._blob(entry)
-        try:
+        with self._usable():
             if not afresh and _is(path, blob):
                 return
             with self._alone(blob):
                 if afresh or not blob.exists():
                     _fetch(entry, blob, origin, fetch)
                 _link(blob, path)
-        except OSError as error:
-            raise StoreError(
-                f"the cache {self.root} cannot be used: {error.strerror or error};"
-                " MODELHUB_CACHE names its folder"
-            ) from None
+
+    def write(self, path: Path, content: bytes) -> None:
+        """A small file of a version's folder. Raises StoreError."""
+        with self._usable():
+            fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+            fresh.write_bytes(content)
+            fresh.replace(path)
 
     def drop_changed(self, entry: FileEntry) -> None:
         """Forget a copy that is no longer what it was when it was fetched."""
@@ -72,6 +75,16 @@ class Copies:
     def clear(self) -> None:
         for folder in (self._blobs, self.root / "stores"):
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the cache {self.root} cannot be used: {error.strerror or error};"
+                " MODELHUB_CACHE names its folder"
+            ) from None
 
     def _blob(self, entry: FileEntry) -> Path:
         digest = str(entry.sha256)

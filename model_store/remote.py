@@ -68,7 +68,7 @@ class RemoteBundle(Bundle):
                 self._copies.drop_changed(entry)
             super().verify()
         # So that the folder is a whole version for whoever looks at it.
-        (self.folder / MANIFEST_FILE).write_bytes(self.manifest.to_json())
+        self._copies.write(self.folder / MANIFEST_FILE, self.manifest.to_json())
 
     def _place(self, name: str, path: Path, *, afresh: bool = False) -> None:
         key = f"{self.manifest.name}/{self.manifest.version}/{name}"

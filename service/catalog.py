@@ -50,6 +50,8 @@ class Catalog:
         self._entries: dict[VersionKey, dict[str, Any]] = {}
         self._seen: dict[str, int] = {}
         """The stamp of each model, as the last scan found it."""
+        self._untold: list[str] = []
+        """What a scan found that then failed: the next one tells it."""
         self.trouble = ""
         """Why the last scan could not read the store, or the empty string."""
 
@@ -78,10 +80,13 @@ class Catalog:
         for name in changed:
             self._seen[name] = stamps[name]  # first: what changes while we read is read again
             await self._read_again(name)
+            self._untold.append(name)
         for name in gone:
             self._seen.pop(name, None)
             await self._read_again(name)
-        return [*changed, *gone]
+            self._untold.append(name)
+        told, self._untold = self._untold, []
+        return told
 
     async def refresh(self, name: str) -> Shelf | None:
         """Read one model's versions and aliases; None where it has no version (any more). Whoever

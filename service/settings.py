@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: str = Field(
         default="",
+        pattern=r"^(https?://.+)?$",
         validation_alias=AliasChoices("modelhub_otlp_endpoint", "otel_exporter_otlp_endpoint"),
         description="send traces there by OTLP over HTTP, http://collector:4318; also read from"
         " OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -232,6 +232,27 @@ async def test_model_that_could_not_be_read_in_a_scan_is_read_by_the_next(tmp_pa
         assert await catalog.scan() == ["sensor"]
 
 
+async def test_what_a_scan_found_before_it_failed_is_told_by_the_next(tmp_path: Path) -> None:
+    store = Flaky(tmp_path)
+    for name in ("a", "b"):
+        with store.stage(name) as staged:
+            store.publish(name, staged, sensor(staged))
+    with ThreadPoolExecutor(1) as pool:
+        catalog = Catalog(store, pool)
+        read, asked = store.versions, []
+
+        def second_fails(name: str) -> list[int]:
+            asked.append(name)
+            if len(asked) == 2:
+                raise Unreachable("away")
+            return read(name)
+
+        store.versions = second_fails  # type: ignore[method-assign]
+        assert await catalog.scan() == []
+        assert sorted(await catalog.scan()) == ["a", "b"]
+        assert await catalog.scan() == []
+
+
 async def test_hub_whose_folder_comes_late_is_ready_when_it_has_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
