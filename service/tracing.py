@@ -69,6 +69,8 @@ class Tracing:
         batches = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)
         for one in (provider, batches):
             one.add_span_processor(self._processor)
+        self.only_callers = "root:AlwaysOff" in provider.sampler.get_description()
+        """Nothing is traced but what its caller traces (OTEL_TRACES_SAMPLER)."""
         self._trace = trace
         self._requests = provider.get_tracer("modelhub")
         self._batches = batches.get_tracer("modelhub")

@@ -44,6 +44,12 @@ def score(server: Server, *items: object, ref: str = "sensor", **headers: str) -
     )  # fmt: skip
 
 
+def infer(server: Server, **headers: str) -> Any:
+    tensor = {"name": "table", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    return server.client.post("/v2/models/sensor/infer", content=body, headers=headers)
+
+
 def test_request_is_a_child_of_its_caller_with_queue_and_run_in_it(
     traced: Server, collector: Collector
 ) -> None:
@@ -97,11 +103,8 @@ def test_batch_links_every_request_in_it(traced: Server, collector: Collector) -
 def test_v2_calls_are_traced_too_with_and_without_a_caller(
     traced: Server, collector: Collector
 ) -> None:
-    tensor = {"name": "table", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
-    for headers in ({}, {"traceparent": TRACEPARENT}):
-        body = json.dumps({"inputs": [tensor]}).encode()
-        answer = traced.client.post("/v2/models/sensor/infer", content=body, headers=headers)
-        assert answer.status_code == 200, answer.text
+    assert infer(traced).status_code == 200
+    assert infer(traced, traceparent=TRACEPARENT).status_code == 200
     spans = collector.await_spans("POST /v2/models/{name}/infer", 2)
     collector.await_spans("run", 2)
     assert {bool(span.parent_id) for span in spans} == {False, True}
@@ -210,6 +213,21 @@ def test_with_an_endpoint_the_app_answers_every_call() -> None:
     below, modules, _ = probe("present", "http://127.0.0.1:1")
     assert not below
     assert "opentelemetry.sdk.trace" in modules
+
+
+def test_where_only_callers_begin_traces_the_others_calls_stay_below_the_app(
+    monkeypatch: pytest.MonkeyPatch, store: Path, start: Start, collector: Collector
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    assert probe("present", "http://127.0.0.1:1")[0]
+    server = start(store, otlp_endpoint=collector.url)
+    assert infer(server).status_code == 200
+    assert infer(server, traceparent=TRACEPARENT).status_code == 200
+    (span,) = collector.await_spans("POST /v2/models/{name}/infer")
+    assert span.trace_id == TRACE_ID
+    collector.await_spans("run")
+    assert {span.trace_id for span in collector.named("run")} == {TRACE_ID}
 
 
 def test_without_the_library_the_log_says_what_to_install_and_the_server_serves() -> None:
