@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from model_store import errors as store
 from service import errors as service
-from service.edge import Edge, Gate
+from service.edge import Edge, Gate, Traced
 from service.hub import ModelHub
 from service.protocols import native, ops
 from service.protocols.open_inference import routes as open_inference
@@ -47,6 +47,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     store.ItemMismatch: (422, "Not this model's input"),
     service.Unsupported: (501, "Not supported"),
     service.NotReady: (503, "Not ready"),
+    store.Unreachable: (503, "The store cannot be reached"),
     store.BadManifest: (503, "The model cannot be served"),
     store.CorruptBundle: (503, "The model cannot be served"),
     service.Overloaded: (503, "Overloaded"),
@@ -95,6 +96,8 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
         app.add_exception_handler(kind, _handle)
     app.openapi = lambda: _openapi(app, hub)  # type: ignore[method-assign]
     app.add_middleware(Edge, gate=app.state.gate, encode_error=encode_error)
+    if hub.tracing:
+        app.add_middleware(Traced, tracing=hub.tracing, open_paths=ops.OPEN)
     return app
 
 

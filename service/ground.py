@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from service.settings import Settings
+from service.tracing import Tracing
 from service.turns import Turns
 
 
@@ -14,6 +15,7 @@ class Ground:
     settings: Settings
     loop: asyncio.AbstractEventLoop
     turns: Turns
+    tracing: Tracing | None = None
 
     @property
     def cores(self) -> int:

@@ -337,4 +337,13 @@ def protocol_over(app: FastAPI, encode_error: EncodeError) -> type[HttpProtocol]
     class Bound(HttpProtocol):
         below = Below(state.hub, state.codecs, state.gate, encode_error)
 
-    return Bound
+    class LeftToTheApp(Bound):
+        """Where traces are made every call may have a span, which only the app makes. Where only
+        those are that a caller traces, nothing changes: they go to the app by their header.
+        """
+
+        def _read_head(self) -> None:
+            return None
+
+    tracing = state.hub.tracing
+    return LeftToTheApp if tracing and not tracing.only_callers else Bound

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from service.ground import Ground
 from service.runner import CUDA, VERSION, Runner, cpu_name
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings
+from service.traced import TracedBatcher
 from service.tuning import Notebook, Tuning
 
 Lengths = Mapping[str, int]
@@ -65,7 +67,8 @@ class Lane:
         self.seconds = dict(zip(("load", "tune", "warm_up"), np.diff(laps).tolist(), strict=True))
         """How long each phase of loading took."""
         single = self._single
-        self.batcher = Batcher(
+        make = partial(TracedBatcher, ground.tracing) if ground.tracing else Batcher
+        self.batcher: Batcher = make(
             Way(self.runner.run, self.runner.threads),
             shared=Way(single.run, 1) if single else None,
             name=f"{bundle.manifest.name}@{bundle.manifest.version}~{graph_name}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.buckets import S3
 from tests.service.server import MODELHUB, Server, serving
 
 if TYPE_CHECKING:
@@ -106,3 +107,21 @@ def starter(starter_store: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A server over the starter set."""
     with serving(starter_store, tmp_path_factory.mktemp("starter-server")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A server that speaks S3, for the whole session."""
+    server = S3(tmp_path_factory.mktemp("s3") / "log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The same, known to this test's environment, with a cache that is the test's own."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MODELHUB_CACHE", str(tmp_path / "cache"))
+    return s3_server

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.bench.options import DEFAULT_CONCURRENCY, add_options
@@ -66,7 +67,7 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 
     if not arguments.url and not arguments.store:
         raise BenchError("say where: --url URL of a running server, or --store DIR to start one")
-    if arguments.store and not arguments.store.is_dir():
+    if isinstance(arguments.store, Path) and not arguments.store.is_dir():
         raise BenchError(f"--store {arguments.store}: expected a folder of models")
     if arguments.plot:
         if arguments.plot.suffix != ".png":

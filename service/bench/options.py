@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from model_store.places import place
+
 T = TypeVar("T")
 BODIES = ("binary", "json")
 DEFAULT_CONCURRENCY = (1, 16, 64)
@@ -22,8 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_where(group: Any) -> None:
     group.add_argument("--url", metavar="URL", help="a server that runs: http://HOST:PORT")
     group.add_argument(
-        "--store", type=Path, metavar="DIR",
-        help="a folder of models; without --url a server over it is started for this",
+        "--store", type=place, metavar="DIR",
+        help="a folder of models, or a bucket's URL; without --url a server over it is started",
     )  # fmt: skip
     group.add_argument(
         "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'",

@@ -238,7 +238,8 @@ def _add_listing(routes: APIRouter, hub: ModelHub) -> None:
     @routes.get("/models", tags=["hub"], summary="The hub listing", response_model=None)
     async def models(query: Annotated[Listing, Query()]) -> Response:
         entries = [entry for entry in await hub.listing() if query.keeps(entry)]
-        return encode({"object": "list", "data": entries})
+        trouble = {"reason": hub.catalog.trouble} if hub.catalog.trouble else {}
+        return encode({"object": "list", "data": entries, **trouble})
 
     @routes.get("/models/{ref}", tags=["hub"], summary="All about one model", response_model=None)
     async def model(ref: str) -> Response:

@@ -58,6 +58,7 @@ CHOICES: dict[str, tuple[str, Any]] = {
     "admin_keys": ('["root"]', {"root"}),
     "keep_alive_s": ("5", 5),
     "access_log_per_s": ("0", 0),
+    "otlp_endpoint": ("http://collector:4318", "http://collector:4318"),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),
 }
@@ -89,6 +90,7 @@ BAD = {
     "stuck_s": ["0"],
     "api_keys": ["secret", '"secret"', '[""]', "{"],
     "admin_keys": ['[""]', "[1]"],
+    "otlp_endpoint": ["collector:4318", "grpc://collector:4317", "http://"],
     "log_format": ["xml"],
     "log_level": ["loud"],
 }
