@@ -9,9 +9,16 @@ from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.answers.tensor import TensorAnswer
+from model_store.answers.values import ValuesAnswer
 from model_store.answers.vector import VectorAnswer
 
 AnswerSpec = Annotated[
-    AnomalyAnswer | ClassesAnswer | ForecastAnswer | ImageAnswer | TensorAnswer | VectorAnswer,
+    AnomalyAnswer
+    | ClassesAnswer
+    | ForecastAnswer
+    | ImageAnswer
+    | TensorAnswer
+    | ValuesAnswer
+    | VectorAnswer,
     Field(discriminator="kind"),
 ]

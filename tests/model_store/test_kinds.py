@@ -24,6 +24,7 @@ from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.answers.tensor import TensorAnswer
+from model_store.answers.values import ValuesAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.errors import ItemError, ItemMismatch
 from model_store.inputs import InputSpec
@@ -110,6 +111,7 @@ ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
         TensorAnswer(tensors=(TensorSpec(name="y", dtype="float32", shape=(2,)),)),
         {"y": float32([[0.5, float("nan")]])},
     ),
+    "values": (ValuesAnswer(names=("fat", "water")), {"values": float32([[20.5, 61.0]])}),
     "vector": (VectorAnswer(size=2), {"embedding": float32([[0.5, -1.5]])}),
 }
 
