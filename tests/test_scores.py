@@ -86,6 +86,7 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
             ("italy_power", 0.95),
         )
     },
+    ("autoencoder_latent",): [Promise("autoencoder_latent", "probe_accuracy", operator.gt, "pca")],
     ("mlp_diagnosis",): [
         Promise("mlp_diagnosis", "accuracy", operator.ge, 0.975),
         Promise("mlp_diagnosis", "accuracy", nearly, "logistic_regression"),
