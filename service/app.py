@@ -62,6 +62,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
 def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
     """An app over one hub. Loading begins with its lifespan; nothing happens before."""
     telemetry = hub.telemetry if hub else Telemetry()
+    telemetry.memory_budget.set(settings.max_memory_bytes)
     hub = hub or ModelHub(settings, telemetry)
 
     @contextlib.asynccontextmanager

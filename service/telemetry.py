@@ -13,6 +13,7 @@ from functools import partial
 from prometheus_client import (
     CollectorRegistry,
     Gauge,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -121,10 +122,15 @@ class Telemetry:
             "modelhub_model_memory_bytes", "Memory a loaded version took", MODEL,
             registry=self.registry,
         )  # fmt: skip
+        self.memory_budget = Gauge(
+            "modelhub_memory_budget_bytes", "What loaded versions may take in all; 0: no budget",
+            registry=self.registry,
+        )  # fmt: skip
         self.load = Gauge(
             "modelhub_load_seconds", "Time of the last load by phase", (*MODEL, "phase"),
             registry=self.registry,
         )  # fmt: skip
+        ProcessCollector(registry=self.registry)
         self.registry.register(_Own(self))
         self.registry.register(_Triton(self.meters))
 

@@ -81,13 +81,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--full", action="store_true", help="train the full profiles too (half an hour)"
     )
     parser.addoption("--soak", action="store_true", help="run the slow proofs of the server too")
+    parser.addoption("--image", help="the container image to test (make image-test)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--soak"):
-        for item in items:
-            if item.get_closest_marker("soak"):
-                item.add_marker(pytest.mark.skip(reason="make soak runs it"))
+    for marker, command in (("soak", "make soak"), ("image", "make image-test")):
+        if not config.getoption(f"--{marker}"):
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"{command} runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -35,10 +35,12 @@ from service.turns import Share, Turns
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 1.5
-"""Reading between two steps may take so many times what a step takes; more of it where more
-sequences wait to be read than run, as then most are served by reading.
+PATIENCE, MOST_PATIENCE = 1.5, 2.7
+"""Reading between two steps may take so many times what a step takes: the more, the fewer run and
+so the shorter a step is, as long as a token comes every :data:`GAP_S`. Where more wait to be read
+than run, most are served by reading on.
 """
+GAP_S = 0.018
 MAX_PIECE, MIN_PIECE = 512, 16
 """Tokens that are read in one run."""
 AGEING_S = 1.0
@@ -240,8 +242,10 @@ class Decoder:
         while rows.reading:
             budget_s = float("inf")
             if rows.running:
+                step_s = self._step_s
                 crowd = max(1.0, len(rows.reading) / len(rows.running))
-                budget_s = PATIENCE * crowd * self._step_s
+                spare_s = min(MOST_PATIENCE * step_s, GAP_S - step_s)
+                budget_s = crowd * max(PATIENCE * step_s, spare_s)
             size = self._piece(budget_s - spent_s)
             if spent_s and (size < MIN_PIECE or not rows.running):
                 return
@@ -276,9 +280,9 @@ class Decoder:
             self._fail(sequence, error)
             return
         sequence.read += len(piece)
-        if not sequence.source:
-            self._prefixes.save(row, sequence.prompt[: sequence.read])
         if not sequence.unread:
+            if not sequence.source:
+                self._prefixes.save(row, sequence.prompt)
             self._rows.join(sequence)
             if sequence.width > 1:
                 sampling = sequence.sampling
