@@ -55,7 +55,7 @@ def test_bigrams_are_weighed_by_the_formula() -> None:
         total = sum(count for pair, count in counts.items() if pair[0] == one)
         left = sum(cost for pair, cost in discount.items() if pair[0] == one)
         kept = counts.get((one, other), 0) - discount.get((one, other), 0)
-        return kept / total + left / total * unigram.probabilities([other])[0]
+        return float(kept / total + left / total * unigram.probabilities([other])[0])
 
     # Its own shorter grams, from continuation counts, are what a model of every pair once has.
     table = KneserNey(text, 2, VOCABULARY)
