@@ -1,10 +1,11 @@
 """Torch module → ONNX file with named dynamic axes, and the graph's entry for the manifest."""
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ EXAMPLE_ROWS = 3  # more than one: an axis of length 1 would be taken for a cons
 def export(name: str, graph: GraphExport, folder: Path) -> Graph:
     """Write ``<name>.onnx`` into ``folder``. Raises ParityError where an axis came out fixed."""
     sample = graph.sample(EXAMPLE_ROWS)
-    axes = {key: {0: ROW_AXIS, **graph.axes.get(key, {})} for key in sample}
-    dims = {label: torch.export.Dim(label) for named in axes.values() for label in named.values()}
-    shapes = [{axis: dims[label] for axis, label in named.items()} for named in axes.values()]
+    axes = {key: {0: ROW_AXIS, **graph.axes.get(key, {})} for key in (*sample, *graph.outputs)}
+    dims = {label: torch.export.Dim(label) for key in sample for label in axes[key].values()}
+    shapes = [{axis: dims[label] for axis, label in axes[key].items()} for key in sample]
     path = folder / f"{name}.onnx"
     with _quiet():
         program: Any = torch.onnx.export(
@@ -35,7 +36,7 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
             dynamo=True,
             input_names=list(sample),
             output_names=list(graph.outputs),
-            dynamic_shapes=tuple(shapes),
+            dynamic_shapes=_by_parameter(graph.module, shapes),
             opset_version=OPSET,
             verbose=False,
         )
@@ -48,9 +49,19 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
         inputs=tuple(_spec(value) for value in model.graph.input),
         outputs=tuple(_spec(value) for value in model.graph.output),
         batching=graph.batching,
+        decoding=graph.decoding,
     )
     _check_axes(name, exported, axes)
     return exported
+
+
+def _by_parameter(module: torch.nn.Module, shapes: Sequence[Any]) -> tuple[Any, ...]:
+    """The exporter wants those of ``*tensors`` together, as one argument."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return tuple(shapes)
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:named], tuple(shapes[named:]))
 
 
 def _leave_names(graph: onnx_ir.Graph) -> None:
@@ -65,7 +76,7 @@ def _leave_names(graph: onnx_ir.Graph) -> None:
 def _check_axes(name: str, graph: Graph, axes: Mapping[str, Mapping[int, str]]) -> None:
     """An axis that the module pins down is fixed by the exporter without a word."""
     for tensor in (*graph.inputs, *graph.outputs):
-        for axis, label in axes.get(tensor.name, {0: ROW_AXIS}).items():
+        for axis, label in axes[tensor.name].items():
             if tensor.shape[axis] != label:
                 raise ParityError(
                     f"{name}: axis {axis} of {tensor.name} came out as {tensor.shape[axis]!r},"

@@ -19,6 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from model_store.decoding import Decoding
 from model_store.manifest import MAIN_GRAPH, Batching, Category, Family, Verb, VerbName
 from training.errors import DataError, UnknownRecipe
 
@@ -62,6 +63,7 @@ class Evaluation:
 
     ``metrics``: the first one is the headline. ``baselines``: name → the same metrics, computed in
     this run. ``description``: which data, how split, how many. ``figures``: file stem → picture.
+    ``samples``: what the model says, as Markdown for the card.
     Raises DataError for a score that is not finite.
     """
 
@@ -69,6 +71,7 @@ class Evaluation:
     baselines: dict[str, dict[str, float]]
     description: str
     figures: "dict[str, Figure]" = field(default_factory=dict)
+    samples: str = ""
 
     def __post_init__(self) -> None:
         for values in (self.metrics, *self.baselines.values()):
@@ -85,7 +88,12 @@ class GraphExport:
     one tensor or a tuple, in the order of ``outputs``. It holds all arithmetic: raw tensors in
     (uint8 pixels, token ids), finished numbers out (probabilities, pixels). ``sample(rows)`` gives
     real inputs of that many rows, never the same row twice. Axis 0 is always the row; ``axes``
-    names further dynamic ones: ``{"tokens": {1: "time"}}``.
+    names further dynamic ones, of inputs and outputs: ``{"tokens": {1: "time"}}``.
+
+    A graph that is run token by token has a ``decoding``. Its sample is a run with an empty cache;
+    a ``shared`` cache in it has room for all tokens. ``reference`` takes that sample and gives the
+    logits ``[rows, T, V]`` of each token as the network was trained, the whole sequences at once:
+    what the graph is compared with, so the operators of its ``module`` need not run in torch.
     """
 
     module: nn.Module
@@ -94,6 +102,12 @@ class GraphExport:
     axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     batching: Batching = field(default_factory=Batching)
     tolerance: float = 1e-4
+    decoding: Decoding | None = None
+    reference: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.decoding is None) != (self.reference is None):
+            raise ValueError("a graph has a reference where it has a decoding, and only there")
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,8 @@ class Recipe(ABC, Generic[C]):
     """What ``--data PATH`` takes, for ``modelhub recipes --show``."""
     profiles: ClassVar[Mapping[str, Config]]
     """``quick`` (the starter's) and ``full``; both of the recipe's own Config class."""
+    smoke: ClassVar[Mapping[str, Any]] = {"epochs": 1}
+    """What of the quick profile a test changes, so that a whole run takes it seconds."""
     license: ClassVar[str] = "Apache-2.0"
     """Of the trained weights, so far as the data's licence does not say more."""
 

@@ -23,10 +23,12 @@ def write(
     figures = {"learning_curve": learning_curve(histories), **scores.figures}
     for stem, figure in figures.items():
         figure.savefig(folder / f"{stem}.png", dpi=DPI, bbox_inches="tight")
-    (folder / CARD_FILE).write_text(card(name, draft, list(figures)), encoding="utf-8")
+    (folder / CARD_FILE).write_text(
+        card(name, draft, list(figures), scores.samples), encoding="utf-8"
+    )
 
 
-def card(name: str, draft: Draft, pictures: Sequence[str]) -> str:
+def card(name: str, draft: Draft, pictures: Sequence[str], samples: str = "") -> str:
     """The model card, after Mitchell et al. 2019 (arXiv 1810.03993): what, how good, from what."""
     rows = [["this model", *(f"{value:.4g}" for value in draft.metrics.values())]]
     for baseline, values in draft.baselines.items():
@@ -53,7 +55,7 @@ def card(name: str, draft: Draft, pictures: Sequence[str]) -> str:
 
 ONNX Runtime differs from torch by at most {worst:.1e}.
 
-## Origin
+{f"## Samples{chr(10) * 2}{samples}{chr(10) * 2}" if samples else ""}## Origin
 
 {_origin(draft.provenance)}
 

@@ -1,6 +1,7 @@
 """What every recipe must do. A new one is here as soon as its file is."""
 
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ import torch
 from accelerate.utils import set_seed
 
 import training.recipes
-from model_store.manifest import Category, Draft, Family, Manifest
+from model_store.manifest import Category, Draft, Family, Graph, Manifest, Verb
 from model_store.spec import Tensors
 from model_store.store import NAME, Store
+from training import continuing
 from training import recipe as recipes
+from training.parity import run
 from training.recipe import Config, GraphExport, Networks, Recipe
 from training.starter import STARTER
 
@@ -26,9 +29,9 @@ every_recipe = pytest.mark.parametrize("name", FOUND)
 
 
 def quick(name: str, **settings: Any) -> Recipe[Any]:
-    """The recipe in its quick profile, with its data read."""
+    """The recipe in its quick profile, made as small as tests need it, with its data read."""
     kind = recipes.find(name)
-    recipe = kind(kind.profiles["quick"].model_copy(update=settings))
+    recipe = kind(kind.profiles["quick"].model_copy(update={**kind.smoke, **settings}))
     recipe.load(None)
     return recipe
 
@@ -39,7 +42,7 @@ def quick(name: str, **settings: Any) -> Recipe[Any]:
 def test_every_file_is_a_recipe() -> None:
     files = Path(str(training.recipes.__file__)).parent.glob("*.py")
     assert {path.stem for path in files} - {"__init__"} == set(FOUND)
-    assert len(FOUND) >= 5
+    assert len(FOUND) >= 8
 
 
 def test_the_starter_set_has_one_recipe_of_each_family() -> None:
@@ -69,6 +72,14 @@ def test_a_recipe_has_both_profiles_of_one_config(name: str) -> None:
     assert issubclass(config, Config)
     for profile in profiles.values():
         assert config.model_validate_json(profile.model_dump_json()) == profile
+
+
+@every_recipe
+def test_what_a_test_makes_smaller_is_a_setting_that_the_recipe_takes(name: str) -> None:
+    kind = recipes.find(name)
+    quick = kind.profiles["quick"]
+    smaller = type(quick).model_validate({**quick.model_dump(), **kind.smoke})
+    assert smaller.epochs == 1
 
 
 @every_recipe
@@ -174,30 +185,55 @@ def test_the_published_graphs_answer_as_torch_does(
 
 
 def _torch(export: GraphExport, sample: dict[str, torch.Tensor]) -> Tensors:
+    """All outputs; of a graph that is run token by token, the logits of the whole sequences."""
     with torch.no_grad():
+        if export.decoding and export.reference:
+            return {export.decoding.logits: export.reference(sample).numpy()}
         outputs = export.module.eval()(*sample.values())
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return {key: value.numpy() for key, value in zip(export.outputs, outputs, strict=True)}
 
 
 @every_recipe
-def test_every_verb_answers_its_example_and_fits_its_graph(trained: "Trained", name: str) -> None:
+def test_every_verb_answers_its_example_and_fits_its_graph(
+    trained: "Trained", name: str, tmp_path: Path
+) -> None:
     bundle = Store(trained.store).open(name)
+    graphs = bundle.manifest.graphs
+    sessions = {
+        key: onnxruntime.InferenceSession(bundle.path(graph.file)) for key, graph in graphs.items()
+    }
+    recipe, networks = trained.recipes[name]
+    package = recipe.package(networks, tmp_path)
     for verb_name, verb in bundle.manifest.verbs.items():
-        graph = bundle.manifest.graphs[verb.graph]
         for_input, for_answer = verb.read_parameters({})
         encoded = bundle.encoder(verb_name)(verb.example, for_input)
-        for tensor in graph.inputs:
-            array = encoded.tensors[tensor.name]
+        _assert_fits(encoded.tensors, graphs[_reader(graphs, verb)])
+        context = encoded.context
+        if graphs[verb.graph].decoding:
+            rows, context = continuing.write(verb, package, sessions, encoded.tensors, tmp_path)
+            assert context["text"] or not rows["tokens"].size
+        else:
+            rows = run(sessions[verb.graph], encoded.tensors)
+        assert verb.answer.answer(rows, context, for_answer)
+
+
+def _reader(graphs: Mapping[str, Graph], verb: Verb) -> str:
+    """The graph that an item goes to first."""
+    decoding = graphs[verb.graph].decoding
+    return decoding.source.graph if decoding and decoding.source else verb.graph
+
+
+def _assert_fits(tensors: Tensors, graph: Graph) -> None:
+    """All the graph's inputs are there; one that is run token by token gets its tokens only."""
+    wanted = {graph.decoding.tokens} if graph.decoding else {t.name for t in graph.inputs}
+    assert wanted <= set(tensors)
+    for tensor in graph.inputs:
+        if tensor.name in wanted:
+            array = tensors[tensor.name]
             assert array.dtype.name == tensor.dtype
-            fixed = [
-                n for n in zip(array.shape, tensor.shape, strict=True) if isinstance(n[1], int)
-            ]
-            assert all(have == want for have, want in fixed)
-        session = onnxruntime.InferenceSession(bundle.path(graph.file))
-        names = [output.name for output in session.get_outputs()]
-        rows = dict(zip(names, session.run(names, encoded.tensors), strict=True))
-        assert verb.answer.answer(rows, encoded.context, for_answer)
+            sizes = zip(array.shape, tensor.shape, strict=True)
+            assert all(have == want for have, want in sizes if isinstance(want, int))
 
 
 @every_recipe

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+END = "<|endoftext|>"
 BUCKET_BATCHES = 16
 """Batches are cut from so many batches' texts in order of length: padding costs like words."""
 
@@ -50,3 +51,21 @@ def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     tokens = np.zeros(mask.shape, dtype=np.int64)
     tokens[mask] = np.concatenate(ids)
     return torch.from_numpy(tokens), torch.from_numpy(mask.astype(np.int64))
+
+
+def learn_byte_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
+    """Frequent bytes together (byte pair encoding): any text in, exactly the same text out.
+
+    :data:`END` is the token that no text has. It comes first.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer

@@ -1,0 +1,96 @@
+"""A Transformer that reads a source as a whole and says it anew, token by token (arXiv 1706.03762),
+and the two graphs that do so. Knows no tokenizer, no recipe and no task.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model_store.decoding import Source
+from model_store.manifest import MAIN_GRAPH, Batching
+from training.parts.decoder import Decoder, Shape
+from training.parts.decoder_graph import CROSS, cache_names, decoder_export
+from training.parts.encoder import Layer
+from training.recipe import GraphExport
+
+ENCODER = "encoder"
+
+
+class EncoderDecoder(nn.Module):
+    """Layers of both kinds, as many of each."""
+
+    def __init__(self, source_vocabulary: int, target_vocabulary: int, shape: Shape) -> None:
+        super().__init__()
+        self.lookup = nn.Embedding(source_vocabulary, shape.width)
+        nn.init.normal_(self.lookup.weight, std=0.1)
+        self.layers = nn.ModuleList(
+            Layer(shape.width, shape.heads, shape.dropout) for _ in range(shape.layers)
+        )
+        self.norm = nn.LayerNorm(shape.width)
+        self.decoder = Decoder(target_vocabulary, shape, cross=True)
+
+    def remember(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """The source int64 ``[B, S]`` twice → of each layer key and value ``[B, H, S, D/H]``."""
+        flow = F.dropout(self.lookup(tokens), self.decoder.shape.dropout, self.training)
+        for layer in self.layers:
+            flow = layer(flow, mask[:, None, None, :] > 0)
+        source = self.norm(flow)
+        return tuple(
+            part
+            for layer in self.decoder.stack
+            if layer.cross is not None
+            for part in layer.cross.remember(source)
+        )
+
+    def forward(self, tokens: Tensor, memory: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """What was said int64 ``[B, T]`` → scores of each one's successor ``[B, T, V]``."""
+        scores: Tensor = self.decoder(tokens, memory, mask)
+        return scores
+
+
+class Remember(nn.Module):
+    """The half that reads."""
+
+    def __init__(self, network: EncoderDecoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        return self.network.remember(tokens, mask)
+
+
+def encoder_decoder_exports(
+    network: EncoderDecoder,
+    sample: Callable[[int], tuple[Tensor, Tensor, Tensor]],
+    *,
+    end: int,
+    lengths: tuple[int, ...],
+) -> dict[str, GraphExport]:
+    """Both graphs. ``sample(rows)``: a source, its mask and what was said, int64 ``[B, …]``;
+    ``lengths``: what the source is padded to.
+    """
+    shape = network.decoder.shape
+    memory = cache_names(CROSS, shape.layers)
+
+    def source(rows: int) -> dict[str, Tensor]:
+        tokens, mask, _ = sample(rows)
+        return {"tokens": tokens, "mask": mask}
+
+    def continued(rows: int) -> dict[str, Tensor]:
+        tokens, mask, said = sample(rows)
+        with torch.no_grad():
+            remembered = network.remember(tokens, mask)
+        given = dict(zip(memory, remembered, strict=True))
+        return {"tokens": said, "mask": mask, **given}
+
+    axes = {"tokens": {1: "time"}, "mask": {1: "time"}} | {name: {2: "time"} for name in memory}
+    return {
+        MAIN_GRAPH: decoder_export(
+            network.decoder, continued, start=(end,), end=(end,), source=Source(graph=ENCODER)
+        ),
+        ENCODER: GraphExport(
+            Remember(network), source, memory, axes=axes, batching=Batching(pad={"time": lengths})
+        ),
+    }
