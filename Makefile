@@ -1,6 +1,7 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up install dev train serve check format test test-fast prove soak bench clean
+.PHONY: help up install dev train serve check format test test-fast prove soak bench clean \
+        deploy-tools deploy-test image image-test roll-test
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,6 +10,8 @@ BIN    := $(VENV)/bin
 export MODELHUB_STORE ?= models
 export MODELHUB_HOST  ?= 127.0.0.1
 export MODELHUB_PORT  ?= 8000
+export IMAGE ?= modelhub:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+export EXTRA ?= serve
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,8 +60,8 @@ test: dev ## all tests; trains the starter set on the way (under 20 minutes)
 test-fast: dev ## the tests that take seconds
 	$(BIN)/pytest -m "not slow"
 
-prove: dev ## the full profiles over three seeds against their promised scores (half an hour)
-	$(BIN)/pytest -s tests/test_scores.py --full -k full_profile
+prove: dev ## all models over three seeds against their promised scores (half an hour)
+	$(BIN)/pytest -s tests/test_scores.py --full -k three_seeds
 
 bench: install ## measure the server against what the graphs and HTTP alone can do (ten minutes)
 	$(BIN)/python -m training.reference_graphs bench-models
@@ -67,6 +70,21 @@ bench: install ## measure the server against what the graphs and HTTP alone can 
 
 soak: dev ## versions swapped and models reloaded under load, on a real server (minutes)
 	$(BIN)/pytest -s --soak -m soak tests/service
+
+deploy-tools: dev ## what deploy-test, image and roll-test need: into .tools, and by apt where it can
+	$(BIN)/python deploy/tools.py
+
+deploy-test: dev ## chart, manifests, rules, dashboard, Containerfile; says what it could not check
+	$(BIN)/pytest -m "not image and not soak" tests/deploy
+
+image: ## build the server's image; EXTRA=serve-gpu for CUDA (deploy/image.sh says what else)
+	deploy/image.sh
+
+image-test: dev image ## build the image and run it: limits, rights, health, drain
+	$(BIN)/pytest -s --image $(IMAGE) -m image tests/deploy
+
+roll-test: dev ## three replicas behind haproxy, restarted one by one under load
+	$(BIN)/pytest -s --soak -m soak tests/deploy
 
 clean: ## remove what the commands above made, but no models
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -19,6 +19,11 @@ class Bundle:
         self.folder = folder
         self.manifest = manifest
 
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return str(self.folder)
+
     @classmethod
     def open(cls, folder: Path) -> "Bundle":
         """Read the manifest only; without one, the graph. Raises BadManifest, CorruptBundle."""
@@ -39,9 +44,10 @@ class Bundle:
             )
         return cls(folder, manifest)
 
-    def verify(self) -> None:
+    def verify(self, *, afresh: bool = False) -> None:
         """Hash every file, then read every graph, as no runtime should open a file that leads out
-        of the bundle. Raises CorruptBundle naming the first one that is not as published.
+        of the bundle. ``afresh`` asks for the files themselves where copies of them would do.
+        Raises CorruptBundle naming the first one that is not as published.
         """
         for name, entry in self.manifest.files.items():
             path = self.path(name)
@@ -73,10 +79,15 @@ def _compare(name: str, path: Path, entry: FileEntry) -> None:
     except OSError as error:
         raise CorruptBundle(f"{name} cannot be read: {error.strerror}") from None
     if found != entry:
-        raise CorruptBundle(
-            f"{name} was changed: expected sha256 {str(entry.sha256)[:12]}… of"
-            f" {entry.size_bytes} bytes; got {str(found.sha256)[:12]}… of {found.size_bytes}"
-        )
+        raise CorruptBundle(f"{name} was changed: {unlike(entry, found)}")
+
+
+def unlike(entry: FileEntry, found: FileEntry) -> str:
+    """What was expected of a file, and what came."""
+    return (
+        f"expected sha256 {str(entry.sha256)[:12]}… of {entry.size_bytes} bytes;"
+        f" got {str(found.sha256)[:12]}… of {found.size_bytes}"
+    )
 
 
 def entry_of(path: Path) -> FileEntry:

@@ -10,13 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
-from pathlib import Path
 from typing import Any
 
-from model_store.bundle import Bundle
 from model_store.errors import ItemError, NotFound, StoreError
 from model_store.manifest import Batching, Manifest
-from model_store.store import Store
+from model_store.places import open_copies, open_store, place
 
 UNPUBLISHED = "not published by modelhub: no digests to check"
 
@@ -58,13 +56,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def store_option(parser: argparse.ArgumentParser) -> None:
-    """``--store DIR``, the same in every command."""
+    """``--store DIR`` or a URL, the same in every command."""
     parser.add_argument(
         "--store",
-        type=Path,
-        default=Path(os.environ.get("MODELHUB_STORE", "models")),
+        type=place,
+        default=place(os.environ.get("MODELHUB_STORE", "models")),
         metavar="DIR",
-        help="the folder of models (default: $MODELHUB_STORE, else ./models)",
+        help="the folder of models, or the URL of a bucket, s3://bucket/prefix"
+        " (default: $MODELHUB_STORE, else ./models)",
     )
 
 
@@ -88,6 +87,8 @@ def _add_store_commands(commands: Any) -> None:
     verify = command("verify", _verify, "Hash every file and compare with the manifest.")
     verify.add_argument("ref", metavar="REF", nargs="?", help="one version (default: all)")
     command("rm", _remove, "Remove one version (name@7), or all of a model (name).", "REF")
+    cache = command("cache", _cache, "Show the copies of what lies in buckets, and their size.")
+    cache.add_argument("--clear", action="store_true", help="delete them; they are fetched again")
     alias = command("alias", _alias, "Point an alias at a version.", "NAME", "ALIAS")
     group = alias.add_mutually_exclusive_group(required=True)
     group.add_argument("version", metavar="VERSION", nargs="?", type=int)
@@ -95,7 +96,7 @@ def _add_store_commands(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     rows: list[dict[str, Any]] = []
     for name in store.names():
         try:
@@ -145,14 +146,14 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     bundle = store.open(arguments.ref)
     manifest = bundle.manifest
     body = {
         **json.loads(manifest.to_json()),
         "versions": store.versions(manifest.name),
         "aliases": store.aliases(manifest.name),
-        "folder": str(bundle.folder),
+        "folder": bundle.place,
     }
     if arguments.json:
         print(json.dumps(body, indent=1))
@@ -201,7 +202,7 @@ def _print_worth(manifest: Manifest) -> None:
 
 
 def _example(arguments: argparse.Namespace) -> int:
-    manifest = Store(arguments.store).open(arguments.ref).manifest
+    manifest = open_store(arguments.store).open(arguments.ref).manifest
     name = arguments.verb or manifest.main_verb[0]
     if name not in manifest.verbs:
         raise NotFound(f"{manifest.name} cannot {name}; it can {', '.join(manifest.verbs)}")
@@ -220,7 +221,7 @@ def _example(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     if arguments.ref:
         name, number = store.resolve(arguments.ref)
         wanted = [(name, number)]
@@ -229,8 +230,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     results = []
     for name, number in wanted:
         try:
-            bundle = Bundle.open(store.root / name / str(number))
-            bundle.verify()
+            bundle = store.bundle(name, number)
+            bundle.verify(afresh=True)
             reason = UNPUBLISHED if bundle.manifest.inferred else ""
             results.append({"ref": f"{name}@{number}", "ok": True, "reason": reason})
         except StoreError as error:
@@ -244,7 +245,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    removed = Store(arguments.store).remove(arguments.ref)
+    removed = open_store(arguments.store).remove(arguments.ref)
     name = arguments.ref.partition("@")[0]
     if arguments.json:
         print(json.dumps({"name": name, "removed": removed}))
@@ -254,7 +255,7 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _alias(arguments: argparse.Namespace) -> int:
-    store, name, alias = Store(arguments.store), arguments.name, arguments.alias
+    store, name, alias = open_store(arguments.store), arguments.name, arguments.alias
     if arguments.drop:
         store.drop_alias(name, alias)
     else:
@@ -265,4 +266,16 @@ def _alias(arguments: argparse.Namespace) -> int:
     else:
         words = ", ".join(f"{key} → {value}" for key, value in aliases.items())
         print(f"{name}: {words or 'no aliases'}")
+    return 0
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    copies = open_copies()
+    if arguments.clear:
+        copies.clear()
+    files, size_bytes = copies.size()
+    if arguments.json:
+        print(json.dumps({"folder": str(copies.root), "files": files, "size_bytes": size_bytes}))
+    else:
+        print(f"{copies.root}: {files} files, {size_bytes / 1e6:.1f} MB")
     return 0

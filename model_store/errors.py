@@ -7,7 +7,8 @@
     ├── NotFound               no such model, version or alias
     ├── BadManifest            a manifest that cannot be read or contradicts itself
     ├── CorruptBundle          a file is missing, changed or out of its folder
-    └── VersionInUse           a version that an alias points at cannot be removed
+    ├── VersionInUse           a version that an alias points at cannot be removed
+    └── Unreachable            the store in a bucket, or an object in it, cannot be had now
     ItemError                  one item of a request (or of a training set)
     ├── ItemMismatch           readable, but not what this model takes
     └── ItemTooLarge           over a stated limit of pixels, tokens or rows
@@ -36,6 +37,10 @@ class CorruptBundle(StoreError):
 
 class VersionInUse(StoreError):
     """An alias points at the version, so it stays."""
+
+
+class Unreachable(StoreError):
+    """The store in a bucket, or an object in it, cannot be had now; later perhaps."""
 
 
 class ItemError(Exception):

@@ -108,6 +108,8 @@ class AnswerKind(Spec, ABC):
         """``tensors`` are this item's rows only; ``context`` is what its encoder left."""
 
 
+NO_INT64 = "Input should be a whole number of at most 64 bits"
+"""What pydantic says of larger ones speaks of strings."""
 P = TypeVar("P", bound=Parameters)
 
 
@@ -117,13 +119,14 @@ def read_parameters(kind: type[P], raw: Mapping[str, object], where: str) -> P:
         return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = ".".join([where, *(str(part)[:40] for part in first["loc"])])
+        path = ".".join([where, *(str(part)[:40] for part in first["loc"])]).removeprefix(".")
         got = (
             ""
             if first["type"] in {"missing", "extra_forbidden"}
             else f"; got {show(first['input'])}"
         )
-        raise ItemMismatch(f"{first['msg']}{got}", field=path) from None
+        want = NO_INT64 if first["type"] == "int_parsing_size" else first["msg"]
+        raise ItemMismatch(f"{want}{got}", field=path) from None
 
 
 def show(value: object, limit: int = 60) -> str:

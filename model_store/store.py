@@ -19,7 +19,7 @@ from pathlib import Path
 
 from model_store.bundle import MANIFEST_FILE, Bundle, entry_of
 from model_store.errors import BadName, CorruptBundle, NotFound, StoreError, VersionInUse
-from model_store.manifest import Draft, Manifest
+from model_store.manifest import Draft, FileEntry, Manifest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -45,10 +45,22 @@ def split_ref(ref: str) -> tuple[str, str]:
 
 
 class Store:
-    """A folder of models. Nothing is kept in memory: what is on disk is the truth."""
+    """A folder of models. Nothing is kept in memory: what is on disk is the truth.
+
+    The rules are here; what they stand on (the last section) is other in a bucket
+    (:class:`model_store.remote.RemoteStore`).
+    """
+
+    watch_s = 1.0
+    """How often whoever follows the store may look at :meth:`stamps`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return str(self.root)
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -69,14 +81,16 @@ class Store:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Alias → version. Raises StoreError where the file is damaged."""
-        path = self.root / check_name(name) / ALIASES_FILE
-        try:
-            aliases = json.loads(path.read_bytes())
-            return {str(alias): int(version) for alias, version in aliases.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise StoreError(f"{name}/{ALIASES_FILE} is damaged: {error}") from None
+        return self._read_aliases(check_name(name))
+
+    def stamps(self) -> dict[str, int]:
+        """Model → a number that is another one after every change. Raises OSError."""
+        with os.scandir(self.root) as found:
+            return {
+                e.name: e.stat().st_mtime_ns
+                for e in found
+                if not e.name.startswith(".") and e.is_dir()
+            }
 
     def resolve(self, ref: str) -> tuple[str, int]:
         """REF → name and version: alias ``stable`` if set, else the newest. Raises NotFound."""
@@ -98,7 +112,10 @@ class Store:
 
     def open(self, ref: str) -> Bundle:
         """Raises NotFound, BadName, BadManifest."""
-        name, version = self.resolve(ref)
+        return self.bundle(*self.resolve(ref))
+
+    def bundle(self, name: str, version: int) -> Bundle:
+        """Raises BadManifest, CorruptBundle."""
         return Bundle.open(self.root / name / str(version))
 
     # --- writing -------------------------------------------------------------------------------
@@ -119,14 +136,9 @@ class Store:
     def publish(self, name: str, staged: Path, draft: Draft) -> Manifest:
         """Make a staged folder the next version, by one rename. Raises CorruptBundle."""
         check_name(name)
-        entries = {}
-        for path in sorted(staged.rglob("*")):
-            if path.is_symlink():
-                raise CorruptBundle(f"{path.name} is a link; a bundle holds its own files")
-            if path.is_file():
-                entries[path.relative_to(staged).as_posix()] = entry_of(path)
+        entries = entries_of(staged)
+        for path in staged.rglob("*"):
             _sync(path)
-        entries.pop(MANIFEST_FILE, None)
         with self._writing(name) as parent:
             version = self._next_version(parent)
             manifest = Manifest(
@@ -148,19 +160,19 @@ class Store:
         if alias.isdecimal():
             raise BadName(f"alias {alias!r}: a whole number is a version, not an alias")
         self.resolve(f"{name}@{version}")  # of a name never published there is no folder to lock
-        with self._writing(name) as parent:
+        with self._writing(name):
             self.resolve(f"{name}@{version}")
-            self._write_aliases(parent, {**self.aliases(name), alias: version})
+            self._write_aliases(name, {**self.aliases(name), alias: version})
 
     def drop_alias(self, name: str, alias: str) -> None:
         """Raises NotFound."""
         if not self.versions(name):
             raise NotFound(f"no model {name!r} in the store")
-        with self._writing(name) as parent:
+        with self._writing(name):
             aliases = self.aliases(name)
             if aliases.pop(alias, None) is None:
                 raise NotFound(f"{name} has no alias {alias!r}; it has {sorted(aliases)}")
-            self._write_aliases(parent, aliases)
+            self._write_aliases(name, aliases)
 
     def remove(self, ref: str) -> list[int]:
         """Remove one version (``name@7``) or, for a bare name, all. Returns what was removed.
@@ -171,22 +183,18 @@ class Store:
         name, selector = split_ref(ref)
         if not self.versions(name):
             raise NotFound(f"no model {name!r} in the store")
-        with self._writing(name) as parent:
+        with self._writing(name):
             versions = [self.resolve(ref)[1]] if selector else self.versions(name)
             if selector:
                 held = [alias for alias, number in self.aliases(name).items() if number in versions]
                 if held:
                     raise VersionInUse(f"{ref} is {', '.join(held)}; move or drop the alias first")
             else:
-                (parent / ALIASES_FILE).unlink(missing_ok=True)
-            grave = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
-            for version in versions:
-                (parent / f".removed-{version}").touch()
-                (parent / str(version)).rename(grave / str(version))
-        shutil.rmtree(grave)
+                self._drop_aliases(name)
+            self._take_away(name, versions)
         return versions
 
-    # --- inside --------------------------------------------------------------------------------
+    # --- what the rules stand on ---------------------------------------------------------------
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
@@ -196,13 +204,33 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield parent
 
-    @staticmethod
-    def _write_aliases(parent: Path, aliases: dict[str, int]) -> None:
+    def _read_aliases(self, name: str) -> dict[str, int]:
+        try:
+            text = (self.root / name / ALIASES_FILE).read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StoreError(f"{name}/{ALIASES_FILE} is damaged: {error}") from None
+        return parse_aliases(name, text)
+
+    def _write_aliases(self, name: str, aliases: dict[str, int]) -> None:
+        parent = self.root / name
         fresh = parent / ".aliases"
         fresh.write_text(json.dumps(aliases, indent=1, sort_keys=True))
         _sync(fresh)
         fresh.replace(parent / ALIASES_FILE)
         _sync(parent)
+
+    def _drop_aliases(self, name: str) -> None:
+        (self.root / name / ALIASES_FILE).unlink(missing_ok=True)
+
+    def _take_away(self, name: str, versions: list[int]) -> None:
+        parent = self.root / name
+        grave = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
+        for version in versions:
+            (parent / f".removed-{version}").touch()
+            (parent / str(version)).rename(grave / str(version))
+        shutil.rmtree(grave)
 
     @staticmethod
     def _next_version(parent: Path) -> int:
@@ -216,6 +244,26 @@ class Store:
             with contextlib.suppress(OSError):
                 if time.time() - folder.stat().st_mtime > STALE_STAGING_S:
                     shutil.rmtree(folder)
+
+
+def entries_of(staged: Path) -> dict[str, FileEntry]:
+    """Every file of a staged folder but a manifest. Raises CorruptBundle."""
+    entries = {}
+    for path in sorted(staged.rglob("*")):
+        if path.is_symlink():
+            raise CorruptBundle(f"{path.name} is a link; a bundle holds its own files")
+        if path.is_file():
+            entries[path.relative_to(staged).as_posix()] = entry_of(path)
+    entries.pop(MANIFEST_FILE, None)
+    return entries
+
+
+def parse_aliases(name: str, text: bytes) -> dict[str, int]:
+    """Raises StoreError where the file is damaged."""
+    try:
+        return {str(alias): int(version) for alias, version in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise StoreError(f"{name}/{ALIASES_FILE} is damaged: {error}") from None
 
 
 def _sync(path: Path) -> None:

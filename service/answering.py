@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from model_store.errors import ItemError, ItemMismatch
+from model_store.inputs.text import TextInput
 from model_store.manifest import Verb
 from model_store.spec import Encoded, Encoder, Parameters, Tensors
 from service.errors import BodyTooLarge, DeadlinePassed, ModelFault
@@ -71,7 +72,8 @@ class Answering:
         parts = (verb, rows, encoded, for_answer)
         outputs = await self._blocking(_decode, *parts) if heavy else _decode(*parts)
         model.meter.stage("compute_output", time.monotonic() - clock)
-        return Reply(model.manifest.name, model.manifest.version, outputs, queue_s, compute_s)
+        name, version = model.manifest.name, model.manifest.version
+        return Reply(name, version, outputs, queue_s, compute_s, _tokens(verb, encoded))
 
     async def _run(
         self, ask: Ask, model: LoadedModel, verb: Verb, encoded: Sequence[Encoded]
@@ -136,6 +138,13 @@ def _decode(
         verb.answer.answer(tensors, item.context, parameters)
         for tensors, item in zip(rows, encoded, strict=True)
     ]
+
+
+def _tokens(verb: Verb, encoded: Sequence[Encoded]) -> int:
+    """Tokens of text, before padding; 0 for other kinds."""
+    if not isinstance(verb.input, TextInput):
+        return 0
+    return sum(item.tensors[verb.input.tokens].size for item in encoded)
 
 
 def _stack(items: Sequence[Tensors]) -> Tensors:

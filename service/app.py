@@ -17,11 +17,13 @@ from starlette.exceptions import HTTPException
 
 from model_store import errors as store
 from service import errors as service
-from service.edge import Edge, Gate
+from service.edge import Edge, Gate, Traced
 from service.hub import ModelHub
 from service.protocols import native, ops
 from service.protocols.open_inference import routes as open_inference
 from service.protocols.open_inference.infer import Codecs
+from service.protocols.openai import routes as openai
+from service.protocols.openai import wire as openai_wire
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -45,6 +47,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     store.ItemMismatch: (422, "Not this model's input"),
     service.Unsupported: (501, "Not supported"),
     service.NotReady: (503, "Not ready"),
+    store.Unreachable: (503, "The store cannot be reached"),
     store.BadManifest: (503, "The model cannot be served"),
     store.CorruptBundle: (503, "The model cannot be served"),
     service.Overloaded: (503, "Overloaded"),
@@ -60,6 +63,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
 def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
     """An app over one hub. Loading begins with its lifespan; nothing happens before."""
     telemetry = hub.telemetry if hub else Telemetry()
+    telemetry.memory_budget.set(settings.max_memory_bytes)
     hub = hub or ModelHub(settings, telemetry)
 
     @contextlib.asynccontextmanager
@@ -81,8 +85,10 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
     )
     app.state.hub = hub
     app.state.codecs = Codecs(min(settings.max_items, settings.max_queue_rows))
+    app.state.encode_error = encode_error
     app.state.gate = Gate(settings, telemetry, ops.OPEN)
     app.include_router(native.router(hub))
+    app.include_router(openai.router(hub))
     app.include_router(open_inference.router(hub, app.state.codecs, app.version))
     app.include_router(ops.router(hub, telemetry))
     for kind in (service.ServiceError, store.StoreError, store.ItemError, HTTPException,
@@ -90,6 +96,8 @@ def create_app(settings: Settings, hub: ModelHub | None = None) -> FastAPI:
         app.add_exception_handler(kind, _handle)
     app.openapi = lambda: _openapi(app, hub)  # type: ignore[method-assign]
     app.add_middleware(Edge, gate=app.state.gate, encode_error=encode_error)
+    if hub.tracing:
+        app.add_middleware(Traced, tracing=hub.tracing, open_paths=ops.OPEN)
     return app
 
 
@@ -115,15 +123,26 @@ class Problem:
     detail: str
     index: int | None = None
     headers: Mapping[str, str] | None = None
+    field: str = ""
+
+    @property
+    def placed(self) -> str:
+        """The detail, and before it the item that it is about."""
+        return self.detail if self.index is None else f"inputs[{self.index}]: {self.detail}"
 
 
 def encode_error(error: Exception, path: str) -> Response:
     """Any exception as a response in the protocol that ``path`` speaks."""
     problem = describe(error)
     if path == open_inference.PREFIX or path.startswith(f"{open_inference.PREFIX}/"):
-        return open_inference.encode_error(problem.status, problem.detail, problem.headers)
+        return open_inference.encode_error(problem.status, problem.placed, problem.headers)
+    if openai_wire.speaks(path):
+        return openai_wire.encode_error(
+            path, problem.status, problem.detail, index=problem.index, field=problem.field,
+            headers=problem.headers,
+        )  # fmt: skip
     return native.encode_error(
-        problem.status, problem.title, problem.detail, index=problem.index, headers=problem.headers
+        problem.status, problem.title, problem.placed, index=problem.index, headers=problem.headers
     )
 
 
@@ -144,10 +163,8 @@ def describe(error: Exception) -> Problem:
         index = error.row
     elif status == 500:
         detail = "an error on our side; the log has it under this X-Request-Id"
-    if index is not None:
-        detail = f"inputs[{index}]: {detail}"
     headers = {503: {"Retry-After": RETRY_AFTER_S}, 401: {"WWW-Authenticate": "Bearer"}}.get(status)
-    return Problem(status, title, detail, index, headers)
+    return Problem(status, title, detail, index, headers, getattr(error, "field", ""))
 
 
 def _row(error: Exception) -> tuple[int, str]:
@@ -162,5 +179,6 @@ def _openapi(app: FastAPI, hub: ModelHub) -> dict[str, Any]:
     schema = get_openapi(
         title=app.title, version=app.version, summary=app.summary, routes=app.routes
     )
-    native.document(schema, hub)
+    for protocol in (native, openai, open_inference):
+        protocol.document(schema, hub)
     return schema

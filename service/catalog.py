@@ -1,19 +1,19 @@
 """What the store holds, kept in memory: versions, aliases and listing entries. Loads no model.
 
-The disk is the truth; :meth:`Catalog.scan` finds what changed on it at the cost of one ``stat`` for
-each model.
+The store is the truth; :meth:`Catalog.scan` finds what changed in it at the cost of one ``stat``
+for each model of a folder, or one listing of a bucket. While it cannot be read, what is known of it
+stays.
 """
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
 from model_store.bundle import Bundle
-from model_store.errors import NotFound, StoreError
+from model_store.errors import NotFound, StoreError, Unreachable
 from model_store.manifest import Manifest
 from model_store.store import STABLE, Store, split_ref
 from service.schema import VersionKey
@@ -40,7 +40,7 @@ class Shelf:
 
 
 class Catalog:
-    """Every model of one store. Used on the event loop; reads the disk in ``pool``."""
+    """Every model of one store. Used on the event loop; reads the store in ``pool``."""
 
     def __init__(self, store: Store, pool: Executor) -> None:
         self.store, self._pool = store, pool
@@ -49,34 +49,60 @@ class Catalog:
         """Which version a bare name means; whoever knows what is loaded sets this."""
         self._entries: dict[VersionKey, dict[str, Any]] = {}
         self._seen: dict[str, int] = {}
-        """When each folder last changed, in nanoseconds, as the last scan found it."""
+        """The stamp of each model, as the last scan found it."""
+        self._untold: list[str] = []
+        """What a scan found that then failed: the next one tells it."""
+        self.trouble = ""
+        """Why the last scan could not read the store, or the empty string."""
 
     # --- reading the disk ----------------------------------------------------------------------
 
     async def scan(self) -> list[str]:
-        """Read again what changed since the last scan; the names of those folders."""
-        stamps = await self._blocking(self._stamps)
+        """Read again what changed since the last scan; the names of those models. Nothing where
+        the store cannot be read now, and then :attr:`trouble` says why.
+        """
+        try:
+            found = await self._scan()
+        except (OSError, StoreError) as error:
+            if not self.trouble:
+                log.warning("the store cannot be read, what is loaded goes on: %s", error)
+            self.trouble = str(error)
+            return []
+        if self.trouble:
+            log.info("the store can be read again: %s", self.store.place)
+        self.trouble = ""
+        return found
+
+    async def _scan(self) -> list[str]:
+        stamps = await self._blocking(self.store.stamps)
         changed = [name for name, at in stamps.items() if self._seen.get(name) != at]
         gone = [name for name in self._seen | self.shelves if name not in stamps]
         for name in changed:
             self._seen[name] = stamps[name]  # first: what changes while we read is read again
             await self._read_again(name)
+            self._untold.append(name)
         for name in gone:
             self._seen.pop(name, None)
             await self._read_again(name)
-        return [*changed, *gone]
+            self._untold.append(name)
+        told, self._untold = self._untold, []
+        return told
 
     async def refresh(self, name: str) -> Shelf | None:
         """Read one model's versions and aliases; None where it has no version (any more). Whoever
-        follows the scans is told all the same if it found something new.
+        follows the scans is told all the same if it found something new. Raises Unreachable.
         """
         if await self._read_again(name):
             self._seen.pop(name, None)
         return self.shelves.get(name)
 
     async def _read_again(self, name: str) -> bool:
-        """Whether it was otherwise before."""
-        versions, aliases = await self._blocking(self._read, name)
+        """Whether it was otherwise before. Raises Unreachable, and then the next scan reads it."""
+        try:
+            versions, aliases = await self._blocking(self._read, name)
+        except Unreachable:
+            self._seen.pop(name, None)
+            raise
         old = self.shelves.get(name)
         if not versions:
             return self.shelves.pop(name, None) is not None
@@ -92,25 +118,17 @@ class Catalog:
         if shelf:
             shelf.default = self.choose(name, shelf)
 
-    def _stamps(self) -> dict[str, int]:
-        try:
-            with os.scandir(self.store.root) as found:
-                return {
-                    e.name: e.stat().st_mtime_ns
-                    for e in found
-                    if not e.name.startswith(".") and e.is_dir()
-                }
-        except OSError as error:
-            log.warning("the store cannot be read, what is loaded goes on: %s", error)
-            return dict(self._seen)
-
     def _read(self, name: str) -> tuple[list[int], dict[str, int]]:
         try:
             versions = self.store.versions(name)
+        except Unreachable:
+            raise
         except (OSError, StoreError):
             return [], {}
         try:
             return versions, self.store.aliases(name)
+        except Unreachable:
+            raise
         except StoreError as error:
             log.error("%s: %s; served without aliases", name, error)
             return versions, {}
@@ -153,6 +171,12 @@ class Catalog:
         if shelf:
             shelf.held[version] = bundle.manifest
         return bundle.manifest
+
+    def learn(self, key: VersionKey, manifest: Manifest) -> None:
+        """Somebody has read it already; the store may be away when it is asked for."""
+        shelf = self.shelves.get(key[0])
+        if shelf:
+            shelf.held.setdefault(key[1], manifest)
 
     # --- telling -------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from model_store.errors import StoreError
+from model_store.places import open_store, place
 from service.bench.cli import add_bench
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def add_commands(commands: Any) -> None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     words = "Serve the models of a store over HTTP."
     serve = commands.add_parser("serve", help=words, description=words)
-    serve.add_argument("--store", type=Path, metavar="DIR", help="the folder of models")
+    words = "the folder of models, or the URL of a bucket, s3://bucket/prefix"
+    serve.add_argument("--store", type=place, metavar="DIR", help=words)
     words = "which models: all and what is published later (watch, the default), all, or explicit"
     serve.add_argument("--repository", choices=["watch", "all", "explicit"], help=words)
     serve.add_argument("--host", metavar="H", help="address to listen on (default: 127.0.0.1)")
@@ -69,7 +72,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     except SettingsError as error:  # a list in the environment that is not JSON
         print(f"modelhub: {error}", file=sys.stderr)
         return 2
-    if not settings.store.is_dir():
+    try:
+        open_store(settings.store, settings.cache)
+    except StoreError as error:  # a URL that nothing here can read
+        print(f"modelhub: {error}", file=sys.stderr)
+        return 2
+    if isinstance(settings.store, Path) and not settings.store.is_dir():
         print(f"modelhub: --store {settings.store}: expected a folder of models; nothing is there"
               " (modelhub train RECIPE makes one)", file=sys.stderr)  # fmt: skip
         return 2
@@ -79,7 +87,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def run(settings: "Settings") -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop, 2 where the port is taken."""
     from service.app import create_app
-    from service.logs import configure_logging
+    from service.logs import carry_trace_ids, configure_logging
 
     configure_logging(settings.log_format, settings.log_level)
     try:
@@ -88,7 +96,10 @@ def run(settings: "Settings") -> int:
         print(f"modelhub: cannot listen on {settings.host}:{settings.port}: {error.strerror}",
               file=sys.stderr)  # fmt: skip
         return 2
-    _serve_until_signal(create_app(settings), settings, listener)
+    app = create_app(settings)
+    if app.state.hub.tracing:
+        carry_trace_ids(lambda: app.state.hub.tracing.trace_id)
+    _serve_until_signal(app, settings, listener)
     if not _join_threads(EXIT_S):
         # A graph in the middle of a run or a load cannot be stopped. Python would wait for it, and
         # C++ call it a crash.

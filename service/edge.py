@@ -20,6 +20,7 @@ from service.errors import NoKey, NotReady, ServiceError, WrongScope
 from service.logs import AccessLog
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,31 @@ class Edge:
             self.gate.record(visit.route, visit.status, visit.seconds, visit.fields)
 
 
+class Traced:
+    """ASGI middleware around the edge, there only where traces are made."""
+
+    def __init__(self, app: ASGIApp, *, tracing: Tracing, open_paths: frozenset[str]) -> None:
+        self.app, self.tracing, self._open_paths = app, tracing, open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
+            await self.app(scope, receive, send)
+            return
+        status = CLIENT_GONE
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with self.tracing.request(scope["method"], scope["headers"]) as span:
+            try:
+                await self.app(scope, receive, noting)
+            finally:
+                self.tracing.tell(span, _route(scope), status, scope.get("modelhub", {}))
+
+
 class _Visit:
     """One request's id, clock and outcome; adds the common headers to its response."""
 
@@ -146,7 +172,7 @@ class _Visit:
     @property
     def route(self) -> str:
         """The route's pattern, never the path: paths would make endless metric labels."""
-        return getattr(self.scope.get("route"), "path", "none")
+        return _route(self.scope)
 
     def fields(self) -> dict[str, object]:
         """What the log line says beside status and time."""
@@ -206,6 +232,10 @@ class _Connection:
         self._gone.set()
         if self._handler:
             self._handler.cancel()
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "none")
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

@@ -9,6 +9,7 @@ from fastapi import Response
 from model_store.errors import StoreError
 from model_store.store import split_ref
 from service.edge import Gate
+from service.errors import NoSuchVerb
 from service.hub import ModelHub
 from service.lane import Lane
 from service.loaded import LoadedModel
@@ -79,7 +80,7 @@ class Below:
         if head.found is None or model is not head.found[0]:
             try:
                 head.found = model, *self.codecs.find(model, head.address)
-            except StoreError:
+            except (StoreError, NoSuchVerb):
                 return False
         return True
 

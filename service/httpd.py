@@ -115,7 +115,8 @@ class Exchange(Call):
         if self.response_complete:
             return
         self.response_complete = True
-        self._protocol.write(status, fields, chunks, keep_alive=self.keep_alive)
+        keep_alive = self.keep_alive and not self._protocol.below.hub.draining
+        self._protocol.write(status, fields, chunks, keep_alive=keep_alive)
         self._record(status)
 
     def _record(self, status: int) -> None:
@@ -197,6 +198,9 @@ class HttpProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
         super().on_headers_complete()
+        # A client that keeps its connection must not find it closed when the drain is over.
+        if self.below.hub.draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         if self._exchange is None:
@@ -333,4 +337,13 @@ def protocol_over(app: FastAPI, encode_error: EncodeError) -> type[HttpProtocol]
     class Bound(HttpProtocol):
         below = Below(state.hub, state.codecs, state.gate, encode_error)
 
-    return Bound
+    class LeftToTheApp(Bound):
+        """Where traces are made every call may have a span, which only the app makes. Where only
+        those are that a caller traces, nothing changes: they go to the app by their header.
+        """
+
+        def _read_head(self) -> None:
+            return None
+
+    tracing = state.hub.tracing
+    return LeftToTheApp if tracing and not tracing.only_callers else Bound

@@ -5,31 +5,36 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from model_store.bundle import Bundle
 from model_store.errors import NotFound, StoreError
 from model_store.manifest import Manifest
-from model_store.store import Store, split_ref
+from model_store.places import open_store
+from model_store.store import split_ref
 from service.answering import Answering
 from service.catalog import Catalog, Shelf
 from service.errors import DeadlinePassed, NoRoom, NotReady, ServiceError
-from service.lane import Ground
+from service.generating import Generating, Said
+from service.ground import Ground
 from service.loaded import LoadedModel
 from service.residency import Residency
 from service.runner import cpu_budget
 from service.schema import Ask, Reply, VersionKey
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.tracing import open_tracing
 from service.turns import Turns
 
 log = logging.getLogger(__name__)
 
-WATCH_S = 1.0
-"""How often the store is looked at for what was published, moved or removed."""
+STORE_THREADS = 2
+FIRST_WAIT_S = 1.0
+LAST_WAIT_S = 30.0
+"""A store that cannot be read is looked at again after these, and after what lies between."""
 
 
 class ModelHub:
@@ -37,12 +42,15 @@ class ModelHub:
 
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self.settings, self.telemetry = settings, telemetry
-        self.store = Store(settings.store)
+        self.store = open_store(settings.store, settings.cache)
+        self.tracing = open_tracing(settings.otlp_endpoint)
         self.draining = False
         self.started = False
         self.turns = Turns(settings.threads or cpu_budget())
         self._pool = ThreadPoolExecutor(self.turns.threads, "decode")
-        self.catalog = Catalog(self.store, self._pool)
+        # Of its own: a store that does not answer shall hold up no request to what is loaded.
+        self._store_pool = ThreadPoolExecutor(STORE_THREADS, "store")
+        self.catalog = Catalog(self.store, self._store_pool)
         self.catalog.choose = self._choose
         self._residency: Residency | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -54,12 +62,13 @@ class ModelHub:
         # More than the queue holds would be refused as a full queue is, but for ever.
         max_rows = min(settings.max_items, settings.max_queue_rows)
         self._answering = Answering(max_rows, self._pool)
+        self._generating = Generating(max_rows, self._pool)
 
     @property
     def residency(self) -> Residency:
         """Made at first use: it belongs to the event loop that serves."""
         if self._residency is None:
-            ground = Ground(self.settings, asyncio.get_running_loop(), self.turns)
+            ground = Ground(self.settings, asyncio.get_running_loop(), self.turns, self.tracing)
             self._residency = Residency(self.store, ground, self.telemetry, self._changed)
         return self._residency
 
@@ -67,7 +76,7 @@ class ModelHub:
 
     async def start(self) -> None:
         """Load what is wanted from the start. A model that fails is listed so; the rest serve."""
-        await self.catalog.scan()
+        await self._first_scan()
         self._desired = self._wanted()
         for name in sorted(self._desired):
             shelf = self.catalog.shelves.get(name)
@@ -86,6 +95,15 @@ class ModelHub:
         if self.settings.repository == "watch":
             self._watcher = asyncio.create_task(self._watch())
         await self._read_manifests()
+
+    async def _first_scan(self) -> None:
+        """Not ready until the store was read once: nobody knows what is wanted before."""
+        wait_s = FIRST_WAIT_S
+        await self.catalog.scan()
+        while self.catalog.trouble:
+            await asyncio.sleep(wait_s)
+            wait_s = min(LAST_WAIT_S, 2 * wait_s)
+            await self.catalog.scan()
 
     def _wanted(self) -> set[str]:
         names, settings = set(self.catalog.shelves), self.settings
@@ -111,7 +129,10 @@ class ModelHub:
                 task.cancel()
         if self._residency:
             await self._residency.close(timeout_s=timeout_s)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.tracing:
+            await asyncio.to_thread(self.tracing.close)
+        for pool in (self._pool, self._store_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def not_ready(self) -> str:
@@ -119,7 +140,7 @@ class ModelHub:
         if self.draining:
             return "draining"
         if not self.started:
-            return "loading"
+            return self.catalog.trouble or "loading"
         if not self.catalog.shelves and self.settings.repository != "explicit":
             return "the store has no models"
         loaded = {name for name, _ in self.residency.loaded}
@@ -130,8 +151,8 @@ class ModelHub:
     def stuck(self) -> str:
         """Which lane makes no progress, or the empty string."""
         for (name, version), model in self.residency.loaded.items():
-            for lane in model.lanes.values():
-                if not lane.batcher.alive or lane.batcher.running_s > self.settings.stuck_s:
+            for worker in model.workers:
+                if not worker.alive or worker.running_s > self.settings.stuck_s:
                     return f"{name}@{version}"
         return ""
 
@@ -185,7 +206,13 @@ class ModelHub:
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
+        if model.says(ask.verb):
+            return await self._generating.answer(ask, model)
         return await self._answering.answer(ask, model)
+
+    def stream(self, ask: Ask, model: LoadedModel) -> AsyncGenerator[Said, None]:
+        """The same for a verb that says text, token by token."""
+        return self._generating.stream(ask, model)
 
     # --- versions that come and go -------------------------------------------------------------
 
@@ -194,6 +221,9 @@ class ModelHub:
         if name in self._parked:  # it was unloaded while it loaded
             for key in [key for key in self.residency.loaded if key[0] == name]:
                 self.residency.retire(key)
+        for key, model in self.residency.loaded.items():
+            if key[0] == name:
+                self.catalog.learn(key, model.manifest)
         self.catalog.settle(name)
 
     def _choose(self, name: str, shelf: Shelf) -> int:
@@ -206,13 +236,15 @@ class ModelHub:
         return shelf.default if shelf.default in loaded else loaded[-1]
 
     async def _watch(self) -> None:
+        wait_s = self.store.watch_s
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(wait_s)
             try:
                 await self.look()
                 self._retry_failed()
             except Exception:
-                log.exception("the store could not be looked at; the next look is in %g s", WATCH_S)
+                log.exception("the store could not be looked at; the next look is in %g s", wait_s)
+            wait_s = min(LAST_WAIT_S, 2 * wait_s) if self.catalog.trouble else self.store.watch_s
 
     async def look(self) -> None:
         """See what changed in the store since the last look, and follow it where that is wanted."""
@@ -315,7 +347,7 @@ class ModelHub:
 
     async def _blocking(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(
-            self._pool, partial(function, *arguments)
+            self._store_pool, partial(function, *arguments)
         )
 
     # --- telling -------------------------------------------------------------------------------
@@ -349,11 +381,13 @@ class ModelHub:
 
     async def file(self, ref: str, name: str) -> Path | None:
         """A listed file of REF's bundle, or None."""
-        manifest = await self.manifest(ref)
-        if name not in manifest.files:
+        key = await self.catalog.resolve(ref)
+        if name not in (await self.catalog.manifest(key)).files:
             return None
-        folder = self.store.root / manifest.name / str(manifest.version)
-        return Bundle(folder, manifest).path(name)
+        model = self.residency.loaded.get(key)
+        bundle = model.bundle if model else await self._blocking(self.store.bundle, *key)
+        path: Path = await self._blocking(bundle.path, name)
+        return path
 
     def loaded(self) -> list[LoadedModel]:
         """The loaded default versions, by name."""

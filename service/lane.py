@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,27 +17,15 @@ from service import tuning
 from service.batcher import Batcher
 from service.entry import Done, Entry, Way
 from service.errors import NotReady
+from service.ground import Ground
 from service.runner import CUDA, VERSION, Runner, cpu_name
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings
+from service.traced import TracedBatcher
 from service.tuning import Notebook, Tuning
-from service.turns import Turns
 
 Lengths = Mapping[str, int]
 """Dynamic axis → how long it was before it was padded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What all lanes of a server share."""
-
-    settings: Settings
-    loop: asyncio.AbstractEventLoop
-    turns: Turns
-
-    @property
-    def cores(self) -> int:
-        return self.turns.threads
 
 
 class Lane:
@@ -79,7 +67,8 @@ class Lane:
         self.seconds = dict(zip(("load", "tune", "warm_up"), np.diff(laps).tolist(), strict=True))
         """How long each phase of loading took."""
         single = self._single
-        self.batcher = Batcher(
+        make = partial(TracedBatcher, ground.tracing) if ground.tracing else Batcher
+        self.batcher: Batcher = make(
             Way(self.runner.run, self.runner.threads),
             shared=Way(single.run, 1) if single else None,
             name=f"{bundle.manifest.name}@{bundle.manifest.version}~{graph_name}",

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.errors import BadBody, Unsupported
@@ -52,7 +52,20 @@ def configure_logging(log_format: str, level: str) -> None:
     root.setLevel(level.upper())
     # Its lines of start and stop repeat ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    for name in ("asyncio", "botocore", "aiobotocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def carry_trace_ids(trace_id: Callable[[], str]) -> None:
+    """Have every line carry the id of the trace it was written in, where there is one."""
+
+    def add(record: logging.LogRecord) -> bool:
+        if found := trace_id():
+            record.fields = {**getattr(record, "fields", {}), "trace_id": found}
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(add)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from functools import partial
 from model_store.errors import NotFound
 from model_store.store import Store
 from service.errors import NoRoom, NotReady
-from service.lane import Ground
+from service.ground import Ground
 from service.loaded import LoadedModel, load, trim_memory, weight_bytes
 from service.schema import VersionKey
 from service.telemetry import Telemetry

@@ -32,6 +32,10 @@ class Ask:
     deadline: float
     priority: Priority = Priority.NORMAL
     body_bytes: int = 0
+    copies: int = 1
+    """Each item is answered so many times, with seeds that follow one another; only where answers
+    are said token by token. The answer's place is ``item * copies + copy``.
+    """
 
 
 @dataclass(slots=True)
@@ -52,6 +56,8 @@ class Reply:
     outputs: list[dict[str, Any]]
     queue_s: float
     compute_s: float
+    tokens: int = 0
+    """Tokens of text that were read; 0 for items of other kinds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model_store.places import Place, place
 
 Key = Annotated[SecretStr, Field(min_length=1)]
 
@@ -12,9 +14,14 @@ Key = Annotated[SecretStr, Field(min_length=1)]
 class Settings(BaseSettings):
     """Read once, then frozen. ``MODELHUB_PORT=9000`` sets ``port``; flags of ``serve`` win."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELHUB_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MODELHUB_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
-    store: Path = Field(default=Path("models"), description="the folder of models")
+    store: Annotated[Place, BeforeValidator(place)] = Field(
+        default=Path("models"),
+        description="the folder of models, or the URL of a bucket, s3://bucket/prefix",
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks one")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -47,7 +54,8 @@ class Settings(BaseSettings):
         default=True, description="measure at load how each graph runs best on this machine"
     )
     cache: Path = Field(
-        default=Path("~/.cache/modelhub"), description="the folder of what was measured at load"
+        default=Path("~/.cache/modelhub"),
+        description="the folder of what was measured at load and of copies from a bucket",
     )
     threads: int = Field(default=0, ge=0, description="compute threads; 0 follows the CPU quota")
     max_batch_rows: int = Field(
@@ -58,6 +66,18 @@ class Settings(BaseSettings):
     )
     max_queue_rows: int = Field(
         default=20_000, ge=1, description="rows waiting for one graph before requests are refused"
+    )
+    max_sequences: int = Field(
+        default=64, ge=1, le=1024, description="texts that one model says at the same time"
+    )
+    max_waiting: int = Field(
+        default=1024, ge=1, description="texts waiting for one model before requests are refused"
+    )
+    kv_cache_bytes: int = Field(
+        default=2**30, ge=2**20, description="keys and values of one model's texts in the making"
+    )
+    prefix_cache_bytes: int = Field(
+        default=2**28, ge=0, description="keys and values of prompts kept to be read once; 0: none"
     )
     max_items: int = Field(default=10_000, ge=1, description="items, and rows, in one request")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="size of one request's body")
@@ -87,6 +107,13 @@ class Settings(BaseSettings):
         default=100,
         ge=0,
         description="lines a second for requests that went well; the others are counted in one",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://.+)?$",
+        validation_alias=AliasChoices("modelhub_otlp_endpoint", "otel_exporter_otlp_endpoint"),
+        description="send traces there by OTLP over HTTP, http://collector:4318; also read from"
+        " OTEL_EXPORTER_OTLP_ENDPOINT",
     )
     log_format: Literal["json", "text"] = Field(default="text", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -6,7 +6,6 @@ Prometheus samples at a scrape; the client library's own counters would cost mor
 
 import contextlib
 import time
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,20 +13,22 @@ from functools import partial
 from prometheus_client import (
     CollectorRegistry,
     Gauge,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service import token_meter
 from service.errors import DeadlinePassed, ModelFault, NotReady, Overloaded
 from service.schema import BatchReport
+from service.tally import MODEL, Duration, Tally, histogram
+from service.token_meter import TokenMeter
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-MODEL = ("model", "version")
 STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
-NS = 1_000_000_000
 
 
 def reason_of(error: Exception) -> str:
@@ -35,43 +36,6 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, (DeadlinePassed, NotReady, Overloaded)):
         return "REJECTED"
     return "BACKEND" if isinstance(error, ModelFault) else "OTHER"
-
-
-class Tally:
-    """A histogram in plain numbers, with one writer."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bound → how many are not above it, as Prometheus counts."""
-        so_far, found = 0, []
-        for bound, number in zip([*map(float, self.bounds), "+Inf"], self.counts, strict=True):
-            so_far += number
-            found.append((str(bound), float(so_far)))
-        return found
-
-
-class Duration:
-    """How often, and how long in all: what Triton's statistics are made of."""
-
-    __slots__ = ("count", "ns")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.ns = 0
-
-    def add(self, seconds: float, times: int = 1) -> None:
-        self.count += times
-        self.ns += int(seconds * NS) * times
 
 
 class ModelMeter:
@@ -94,6 +58,8 @@ class ModelMeter:
         self.queue_s, self.compute_s = Tally(SECONDS), Tally(SECONDS)
         self.batch_rows = Tally(ROWS)
         self.padding_cells = 0
+        self.tokens: TokenMeter | None = None
+        """Of a version that is run token by token."""
 
     @property
     def success(self) -> int:
@@ -156,10 +122,15 @@ class Telemetry:
             "modelhub_model_memory_bytes", "Memory a loaded version took", MODEL,
             registry=self.registry,
         )  # fmt: skip
+        self.memory_budget = Gauge(
+            "modelhub_memory_budget_bytes", "What loaded versions may take in all; 0: no budget",
+            registry=self.registry,
+        )  # fmt: skip
         self.load = Gauge(
             "modelhub_load_seconds", "Time of the last load by phase", (*MODEL, "phase"),
             registry=self.registry,
         )  # fmt: skip
+        ProcessCollector(registry=self.registry)
         self.registry.register(_Own(self))
         self.registry.register(_Triton(self.meters))
 
@@ -208,7 +179,7 @@ class _Own(Collector):
         routes: dict[tuple[str, ...], Tally] = {
             (route,): tally for route, tally in telemetry.request_s.items()
         }
-        yield _histogram("request_seconds", "From the first byte read to the last one sent",
+        yield histogram("request_seconds", "From the first byte read to the last one sent",
                          ("route",), routes)  # fmt: skip
         meters = list(telemetry.meters.values())
         histograms: tuple[tuple[str, str, Callable[[ModelMeter], Tally]], ...] = (
@@ -217,22 +188,14 @@ class _Own(Collector):
             ("batch_rows", "Rows in one run", lambda m: m.batch_rows),
         )
         for name, words, read in histograms:
-            yield _histogram(name, words, MODEL, {m.labels: read(m) for m in meters})
+            yield histogram(name, words, MODEL, {m.labels: read(m) for m in meters})
         padding = CounterMetricFamily(
             "modelhub_padding_cells", "Cells computed only because of padding", labels=MODEL
         )
         for meter in meters:
             padding.add_metric(meter.labels, meter.padding_cells)
         yield padding
-
-
-def _histogram(
-    name: str, words: str, labels: tuple[str, ...], tallies: Mapping[tuple[str, ...], Tally]
-) -> Metric:
-    family = HistogramMetricFamily(f"modelhub_{name}", words, labels=labels)
-    for values, tally in tallies.items():
-        family.add_metric(values, tally.buckets(), tally.total)
-    return family
+        yield from token_meter.collect({m.labels: m.tokens for m in meters if m.tokens})
 
 
 class _Triton(Collector):

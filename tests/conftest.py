@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.buckets import S3
 from tests.service.server import MODELHUB, Server, serving
 
 if TYPE_CHECKING:
@@ -80,13 +81,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--full", action="store_true", help="train the full profiles too (half an hour)"
     )
     parser.addoption("--soak", action="store_true", help="run the slow proofs of the server too")
+    parser.addoption("--image", help="the container image to test (make image-test)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--soak"):
-        for item in items:
-            if item.get_closest_marker("soak"):
-                item.add_marker(pytest.mark.skip(reason="make soak runs it"))
+    for marker, command in (("soak", "make soak"), ("image", "make image-test")):
+        if not config.getoption(f"--{marker}"):
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"{command} runs it"))
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +106,21 @@ def starter(starter_store: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A server over the starter set."""
     with serving(starter_store, tmp_path_factory.mktemp("starter-server")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A server that speaks S3, for the whole session."""
+    server = S3(tmp_path_factory.mktemp("s3") / "log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The same, known to this test's environment, with a cache that is the test's own."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MODELHUB_CACHE", str(tmp_path / "cache"))
+    return s3_server

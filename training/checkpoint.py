@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 
@@ -11,6 +12,13 @@ class Checkpoints:
 
     def __init__(self, folder: Path, accelerator: Accelerator) -> None:
         self.folder, self.accelerator = folder, accelerator
+
+    def agreed(self, due: bool) -> bool:
+        """Whether any process finds one due: they save together, but their clocks differ."""
+        if self.accelerator.num_processes == 1:
+            return due
+        votes = torch.tensor(float(due), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(votes, "sum") > 0)
 
     def save(self, epoch: int) -> None:
         """Write beside its place, then rename: killed at any moment, an older one is there."""

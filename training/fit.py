@@ -72,7 +72,8 @@ def fit(
     if device == "cuda" and not torch.cuda.is_available():
         raise BadConfig("--device cuda: torch sees no CUDA device here")
     set_seed((recipe.config.seed * 1000 + fold) % 2**32)
-    accelerator = Accelerator(cpu=device == "cpu")
+    # Told of no device, accelerate would start each of many processes on a training of its own.
+    accelerator = Accelerator(cpu=device == "cpu" or not torch.accelerator.is_available())
     loop = _Loop(recipe, fold, accelerator)
     checkpoints = Checkpoints(checkpoint, accelerator) if checkpoint else None
     if checkpoints and resume:
@@ -84,7 +85,8 @@ def fit(
     saved_at = time.monotonic()
     while not loop.finished:
         loop.run_epoch(progress)
-        if checkpoints and (loop.finished or time.monotonic() - saved_at > CHECKPOINT_EVERY_S):
+        due = loop.finished or time.monotonic() - saved_at > CHECKPOINT_EVERY_S
+        if checkpoints and checkpoints.agreed(due):
             checkpoints.save(loop.history.epoch)
             saved_at = time.monotonic()
     networks = loop.best()

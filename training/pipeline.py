@@ -14,6 +14,7 @@ import torch
 from accelerate import PartialState
 
 from model_store.manifest import Draft, Graph, Manifest, Parity, Provenance
+from model_store.places import Place, open_store
 from model_store.store import Store, check_name
 from training import report
 from training.export import export
@@ -32,7 +33,7 @@ class Order:
     name: str
     """The recipe's."""
     profile: str
-    store: Path
+    store: Place
     publish_as: str
     data: Path | None = None
     device: str = "auto"
@@ -46,11 +47,11 @@ def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | Non
 
     Raises DataError, ParityError, StoreError; nothing is published then.
     """
-    store = Store(order.store)
+    store = open_store(order.store)
     check_name(order.publish_as)
     torch.set_num_threads(recipe.config.threads)
     recipe.load(order.data)
-    work = _work_folder(order, recipe)
+    work = _work_folder(order, store, recipe)
     fitted = [
         fit(recipe, fold, device=order.device, progress=progress, checkpoint=work / f"fold-{fold}",
             resume=order.resume)
@@ -73,11 +74,11 @@ def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | Non
     return manifest
 
 
-def _work_folder(order: Order, recipe: Recipe[Any]) -> Path:
+def _work_folder(order: Order, store: Store, recipe: Recipe[Any]) -> Path:
     """Checkpoints of one recipe, name, config and data; another config never resumes from them."""
     facts = [order.name, recipe.config.model_dump(mode="json"), str(order.data)]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    return order.store / ".training" / f"{order.publish_as}-{digest}"
+    return store.root / ".training" / f"{order.publish_as}-{digest}"
 
 
 def _draft(

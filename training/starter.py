@@ -8,12 +8,11 @@ import multiprocessing
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from model_store.store import Store
+from model_store.places import Place, open_store
 from training.errors import TrainingError
 from training.progress import Board, Remote
 
@@ -27,13 +26,13 @@ STARTER = (
 """The longest first, so that the last to finish is a short one."""
 
 
-def missing(store: Path) -> list[str]:
+def missing(store: Place) -> list[str]:
     """Which of the set the store has no version of."""
-    present = set(Store(store).names())
+    present = set(open_store(store).names())
     return [name for name in STARTER if name not in present]
 
 
-def train(names: list[str], store: Path, console: Console) -> int:
+def train(names: list[str], store: Place, console: Console) -> int:
     """Train and publish each with its quick profile. 0, or 2 where one of them failed."""
     context = multiprocessing.get_context("spawn")
     failed = 0
@@ -62,7 +61,7 @@ def _listen(messages: Any, board: Board) -> None:
         getattr(board.line(name), method)(*arguments)
 
 
-def _train_one(name: str, store: Path, messages: Any) -> None:
+def _train_one(name: str, store: Place, messages: Any) -> None:
     """In a process of its own: the only place here where torch is imported."""
     from training import recipe as recipes
     from training.pipeline import Order, run

@@ -10,6 +10,7 @@ from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.answers.tensor import TensorAnswer
 from model_store.answers.text import TextAnswer
+from model_store.answers.values import ValuesAnswer
 from model_store.answers.vector import VectorAnswer
 
 AnswerSpec = Annotated[
@@ -19,6 +20,7 @@ AnswerSpec = Annotated[
     | ImageAnswer
     | TensorAnswer
     | TextAnswer
+    | ValuesAnswer
     | VectorAnswer,
     Field(discriminator="kind"),
 ]

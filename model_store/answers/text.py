@@ -51,6 +51,9 @@ class Pieces(Protocol):
     def rest(self) -> str:
         """What was still waiting when the tokens ended."""
 
+    def show(self, token: int) -> str:
+        """One token's text by itself."""
+
 
 class TextAnswer(AnswerKind):
     """What the model said, how many tokens that took, and why it ended: ``stop`` or ``length``.
@@ -103,6 +106,10 @@ class TextAnswer(AnswerKind):
             def rest(self) -> str:
                 waiting, self._waiting = self._waiting, []
                 text: str = tokenizer.decode(waiting) if waiting else ""
+                return text
+
+            def show(self, token: int) -> str:
+                text: str = tokenizer.decode([token], skip_special_tokens=False)
                 return text
 
         return _Pieces

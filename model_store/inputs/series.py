@@ -1,18 +1,33 @@
-"""Series items: time × feature numbers → float32 ``[1, length, features]``."""
+"""Series items: time × feature numbers → float32 ``[1, length, features]``.
+
+Where series may be shorter than ``length``, they keep their own, and a mask float32 ``[1, T]`` that
+is 1 at every step goes with them.
+"""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model_store.csv_body import read_csv, write_csv
 from model_store.errors import ItemMismatch, ItemTooLarge
-from model_store.spec import Array, Encoded, Encoder, InputKind, numbers, show, show_names
+from model_store.spec import (
+    Array,
+    Encoded,
+    Encoder,
+    InputKind,
+    Tensors,
+    numbers,
+    show,
+    show_names,
+)
 
 
 class SeriesInput(InputKind):
-    """The recent past of one or more columns; of a longer one, the last ``length`` steps."""
+    """The recent past of one or more columns; of a longer one, the last ``length`` steps. With
+    ``min_steps``, a shorter one will do.
+    """
 
     media_types: ClassVar[tuple[str, ...]] = ("text/csv",)
 
@@ -20,7 +35,15 @@ class SeriesInput(InputKind):
     tensor: str = "series"
     columns: tuple[str, ...] = Field(min_length=1)
     length: int = Field(gt=0)
+    min_steps: int | None = Field(default=None, gt=0)
+    mask: str = "mask"
     max_steps: int = 1_000_000
+
+    @model_validator(mode="after")
+    def _shorter_is_shorter(self) -> Self:
+        if self.min_steps is not None and self.min_steps > self.length:
+            raise ValueError(f"min_steps: expected at most {self.length}; got {self.min_steps}")
+        return self
 
     def items(self, body: bytes, media_type: str) -> list[object]:
         """A CSV with a header is one item: a column of numbers under each name."""
@@ -42,10 +65,14 @@ class SeriesInput(InputKind):
             steps = self._steps(item)
             if len(steps) > self.max_steps:
                 raise ItemTooLarge(f"expected at most {self.max_steps:,} steps; got {len(steps):,}")
-            if len(steps) < self.length:
-                raise ItemMismatch(f"expected at least {self.length} steps; got {len(steps)}")
+            least = self.length if self.min_steps is None else self.min_steps
+            if len(steps) < least:
+                raise ItemMismatch(f"expected at least {least} steps; got {len(steps)}")
             recent = steps[-self.length :].astype(np.float32)
-            return Encoded({self.tensor: recent[None]}, {"steps": len(steps)})
+            tensors: Tensors = {self.tensor: recent[None]}
+            if self.min_steps is not None:
+                tensors[self.mask] = np.ones((1, len(recent)), dtype=np.float32)
+            return Encoded(tensors, {"steps": len(steps)})
 
         return encode
 

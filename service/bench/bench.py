@@ -44,7 +44,12 @@ class Bench:
 
     def run(self) -> Iterator[Cell]:
         """Yields each cell when it is done. Raises BenchError."""
-        models = self.plan.models or tuple(self.control.models())
+        models = self.plan.models
+        if not models:
+            writers = self.control.writers()
+            models = tuple(name for name in self.control.models() if name not in writers)
+            if writers:
+                self.notes.append(f"{', '.join(writers)}: measured with --generate")
         if not models:
             raise BenchError(f"{self.control.url} has no model ready")
         settled = [self._settle(model) for model in models]

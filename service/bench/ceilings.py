@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from model_store.errors import StoreError
+from model_store.places import Place
 from service.bench.answers import Answers
 from service.bench.client import closed
 from service.bench.control import Control
@@ -23,7 +23,7 @@ ONNX_RUNTIME, ECHO = "onnxruntime", "echo"
 class Ceilings:
     """Graphs come from ``store``; where there is none, HTTP is the only ceiling."""
 
-    def __init__(self, store: Path | None, echo: Process, window_s: float) -> None:
+    def __init__(self, store: Place | None, echo: Process, window_s: float) -> None:
         self._store, self._window_s = store, window_s
         self._echo = Control(echo.url)
         self._cores = cpu_budget()

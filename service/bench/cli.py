@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.bench.options import DEFAULT_CONCURRENCY, add_options
@@ -32,7 +33,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     # Servers that this started must not stay behind.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _run(arguments, _plan(arguments))
+        plan = _plan(arguments)
+        return _generate(arguments) if arguments.generate else _run(arguments, plan)
     except BenchError as error:
         print(f"modelhub: {error}", file=sys.stderr)
         return 2
@@ -42,13 +44,30 @@ def _bench(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
+def _generate(arguments: argparse.Namespace) -> int:
+    from service.bench import generate, report
+
+    columns = generate.columns(limits=arguments.limits)
+    cells: list[generate.Cell] = []
+    try:
+        for cell in generate.run(arguments):
+            if not cells:
+                print(report.line([column.title for column in columns], columns))
+            cells.append(cell)
+            print(report.line(report.row(generate.record(cell), columns), columns), flush=True)
+    finally:
+        if cells:
+            generate.write(arguments, cells)
+    return 0
+
+
 def _plan(arguments: argparse.Namespace) -> "Plan":
     from service.bench.errors import BenchError
     from service.bench.plan import Plan
 
     if not arguments.url and not arguments.store:
         raise BenchError("say where: --url URL of a running server, or --store DIR to start one")
-    if arguments.store and not arguments.store.is_dir():
+    if isinstance(arguments.store, Path) and not arguments.store.is_dir():
         raise BenchError(f"--store {arguments.store}: expected a folder of models")
     if arguments.plot:
         if arguments.plot.suffix != ".png":

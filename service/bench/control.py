@@ -62,6 +62,17 @@ class Control:
         body: dict[str, Any] = json.loads(reply.body)
         return body
 
+    def writers(self) -> list[str]:
+        """Names of what says text token by token; none where the server has no such list."""
+        reply = self.call("GET", "/v1/models?state=ready")
+        if reply.status != 200:
+            return []
+        try:
+            found = json.loads(reply.body)["data"]
+            return [one["id"] for one in found if one.get("answer", {}).get("kind") == "text"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return []  # somebody else's list
+
     def statistics(self, model: str) -> list[dict[str, Any]]:
         """What the server has counted for the model, by version; none where it does not count."""
         reply = self.call("GET", f"{model_path(model)}/stats")

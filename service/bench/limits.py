@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from model_store.manifest import MAIN_GRAPH
-from model_store.store import Store
+from model_store.places import Place, open_store
 from service.bench.errors import BenchError
 from service.bench.tensors import Tensors
 
@@ -134,12 +134,14 @@ class Graph:
         return {name: np.concatenate([body[name] for body in chosen]) for name in chosen[0]}
 
 
-def graph_path(store: Path, model: str) -> Path:
+def graph_path(store: Place, model: str) -> Path:
     """The file behind a model's name in the V2 protocol. Raises StoreError, BenchError."""
     ref, _, graph = model.partition("~")
-    bundle = Store(store).open(ref)
+    bundle = open_store(store).open(ref)
     graphs = bundle.manifest.graphs
     found = graphs.get(graph or MAIN_GRAPH)
     if found is None and graph:
         raise BenchError(f"model {model}: {ref} has the graphs {', '.join(graphs)}")
-    return bundle.folder / (found or next(iter(graphs.values()))).file
+    for name in bundle.manifest.files:
+        bundle.path(name)  # of a bucket, what the graph reads beside it is fetched, too
+    return bundle.path((found or next(iter(graphs.values()))).file)

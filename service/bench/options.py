@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from model_store.places import place
+
 T = TypeVar("T")
 BODIES = ("binary", "json")
 DEFAULT_CONCURRENCY = (1, 16, 64)
@@ -22,8 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_where(group: Any) -> None:
     group.add_argument("--url", metavar="URL", help="a server that runs: http://HOST:PORT")
     group.add_argument(
-        "--store", type=Path, metavar="DIR",
-        help="a folder of models; without --url a server over it is started for this",
+        "--store", type=place, metavar="DIR",
+        help="a folder of models, or a bucket's URL; without --url a server over it is started",
     )  # fmt: skip
     group.add_argument(
         "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'",
@@ -34,7 +36,8 @@ def _add_where(group: Any) -> None:
 def _add_load(group: Any) -> None:
     group.add_argument(
         "--concurrency", type=_list(_count), metavar="N,…",
-        help="closed loop: connections, each with one request in flight (default: 1,16,64)",
+        help="closed loop: connections, each with one request in flight (default: 1,16,64; with"
+        " --generate 1,16)",
     )  # fmt: skip
     group.add_argument(
         "--rate", type=_list(_positive), default=(), metavar="R,…",
@@ -47,6 +50,14 @@ def _add_load(group: Any) -> None:
     group.add_argument(
         "--beside", type=_neighbour, metavar="MODEL=N",
         help="meanwhile another client keeps N requests to this model in flight",
+    )  # fmt: skip
+    group.add_argument(
+        "--generate", action="store_true",
+        help="stream texts from the models that say them: first token, gaps, tokens a second",
+    )  # fmt: skip
+    group.add_argument(
+        "--texts", type=_count, metavar="N",
+        help="with --generate: texts in each window (default: four a connection)",
     )  # fmt: skip
     group.add_argument(
         "--window-s", type=_positive, default=2.0, metavar="S",

@@ -86,18 +86,22 @@ def _ceiling(cell: Cell, found: Ceiling) -> Record:
     }
 
 
-def document(records: Sequence[Record], plan: Plan, url: str, notes: Sequence[str]) -> Record:
-    """All of a run, for ``--json``."""
-    machine = {
+def machine() -> Record:
+    """What it was measured on."""
+    return {
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "modelhub": version("modelhub"),
     }
+
+
+def document(records: Sequence[Record], plan: Plan, url: str, notes: Sequence[str]) -> Record:
+    """All of a run, for ``--json``."""
     return {
         "url": url,
-        "machine": machine,
+        "machine": machine(),
         "plan": asdict(plan),
         "notes": list(notes),
         "cells": list(records),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from model_store.places import Place
 from service.bench.control import Control
 from service.bench.errors import BenchError
 
@@ -42,7 +43,7 @@ class Process:
 
 
 @contextlib.contextmanager
-def hub(store: Path) -> Iterator[Process]:
+def hub(store: Place) -> Iterator[Process]:
     """``modelhub serve`` over the store on a free port, ready. Raises BenchError."""
     flags = ("--store", str(store), "--host", "127.0.0.1", "--port", "0", "--log-level", "warning")
     with _server("modelhub serve", *SERVE, *flags) as process:

@@ -1,7 +1,8 @@
 """The native protocol, ``/v1``: typed items in, typed answers out. Errors are RFC 9457 problems."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
@@ -22,12 +23,14 @@ from service.body import (
     read_timeout_ms,
 )
 from service.errors import BadBody, UnreadableMedia
+from service.event_stream import DONE, EventStream, event
+from service.generating import usage_of
 from service.hub import ModelHub
 from service.schema import Ask
 
 PREFIX = "/v1"
 VERBS: tuple[VerbName, ...] = get_args(VerbName)
-BODY_FIELDS = ("inputs", "parameters")
+BODY_FIELDS = ("inputs", "parameters", "stream")
 State = Literal["ready", "loading", "unloaded", "failed"]
 
 
@@ -118,7 +121,8 @@ def _read_json(body: bytes, verb: Verb) -> tuple[list[object], dict[str, object]
     items = wish.get("inputs", [{}] if isinstance(verb.input, NoneInput) else None)
     if not isinstance(items, list):
         raise BadBody(f"inputs: expected a list of items; got {_kind(items)}")
-    return items, _parameters(wish.get("parameters", {}))
+    given = _parameters(wish.get("parameters", {}))
+    return items, given | ({"stream": wish["stream"]} if "stream" in wish else {})
 
 
 def _parameters(given: object) -> dict[str, object]:
@@ -198,6 +202,8 @@ def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
         deadline = time.monotonic() + timeout_ms / 1000
         with await hub.find(ref, deadline) as model:
             ask = await decode(request, hub, ref, name, model.verb(name), deadline)
+            if model.says(name) and ask.parameters.get("stream") in (True, "true"):
+                return EventStream(_events(hub, ask, request))
             reply = await hub.answer(ask, model)
         timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
         request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
@@ -205,22 +211,35 @@ def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
         return encode(body, headers={"X-Model-Version": str(reply.version)})
 
     routes.add_api_route(
-        f"/models/{{ref}}/{name}",
-        handler,
-        methods=["POST"],
-        name=name,
-        operation_id=name,
-        tags=["models"],
-        response_model=None,
-        summary=f"{name.capitalize()} with a model that can",
-    )
+        f"/models/{{ref}}/{name}", handler, methods=["POST"], name=name, operation_id=name,
+        tags=["models"], response_model=None, summary=f"{name.capitalize()} with a model that can",
+    )  # fmt: skip
+
+
+async def _events(hub: ModelHub, ask: Ask, request: Request) -> AsyncGenerator[bytes, None]:
+    """What is said of each item as it comes, its end and its usage, and that all is done."""
+    counts = [0] * len(ask.items)
+    with await hub.find(ask.ref, ask.deadline) as model:
+        manifest = model.manifest
+        request.scope["modelhub"].update(model=manifest.name, version=manifest.version)
+        async with aclosing(hub.stream(ask, model)) as stream:
+            async for said in stream:
+                counts[said.index] += said.tokens
+                if said.text:
+                    yield event({"text": said.text, "index": said.index})
+                if said.finish_reason:
+                    usage = usage_of(said.prompt_tokens, counts[said.index])
+                    yield event({"finish_reason": said.finish_reason, "index": said.index,
+                                 "usage": usage})  # fmt: skip
+    yield DONE
 
 
 def _add_listing(routes: APIRouter, hub: ModelHub) -> None:
     @routes.get("/models", tags=["hub"], summary="The hub listing", response_model=None)
     async def models(query: Annotated[Listing, Query()]) -> Response:
         entries = [entry for entry in await hub.listing() if query.keeps(entry)]
-        return encode({"object": "list", "data": entries})
+        trouble = {"reason": hub.catalog.trouble} if hub.catalog.trouble else {}
+        return encode({"object": "list", "data": entries, **trouble})
 
     @routes.get("/models/{ref}", tags=["hub"], summary="All about one model", response_model=None)
     async def model(ref: str) -> Response:
@@ -292,7 +311,7 @@ def document(schema: dict[str, Any], hub: ModelHub) -> None:
         parameter["description"] = "name, name@version or name@alias"
         parameter["examples"] = {key: {"value": key} for key in examples}
         operation["parameters"] += _HEADERS
-        operation["responses"] = _RESPONSES
+        operation["responses"] = _RESPONSES if name != "generate" else _STREAMED
 
 
 _FORM_SCHEMA = {
@@ -334,7 +353,7 @@ _ALIAS_BODY = {
         "example": {"version": 1},
     }},
 }  # fmt: skip
-_RESPONSES = {
+_RESPONSES: dict[str, Any] = {
     "200": {
         "description": "One answer per item, in order",
         "content": {"application/json": {"schema": {
@@ -357,6 +376,11 @@ _RESPONSES = {
         }.items()
     },
 }  # fmt: skip
+
+_STREAMED = {**_RESPONSES, "200": {
+    "description": "One answer per item, in order; where a text is streamed, events",
+    "content": {**_RESPONSES["200"]["content"], "text/event-stream": {}},
+}}  # fmt: skip
 
 
 def _body_schema(models: list[Any], name: VerbName) -> dict[str, Any]:

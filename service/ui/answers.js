@@ -6,7 +6,7 @@ import { bar, h, number, svg } from "./dom.js";
 const MAX_BARS = 12;
 const MAX_CHARTS = 6;
 
-const KINDS = { classes, image, forecast, anomaly, vector };
+const KINDS = { classes, image, forecast, anomaly, vector, text };
 
 /** One answer. `history` is what the model saw, as {column: numbers}, where that is known. */
 export function show(spec, answer, history = {}) {
@@ -71,6 +71,11 @@ function forecast(spec, answer, history) {
       h("span", { class: "key past" }, "what it saw"), h("span", { class: "key next" }, "forecast"),
       h("span", { class: "key band" }, `${number(100 * spec.coverage)} % interval`)),
   );
+}
+
+function text(spec, answer) {
+  return h("div", {}, h("p", { class: "said" }, answer.text),
+    h("p", { class: "quiet" }, `${answer.tokens} tokens · ended by ${answer.finish_reason}`));
 }
 
 function vector(spec, answer) {

@@ -35,6 +35,27 @@ export async function call(path, { method = "GET", body, type } = {}) {
   throw new Problem(response.status, problem.title ?? "Refused", detail);
 }
 
+/** What a stream of server-sent events says, event by event. Throws what one of them reports. */
+export async function* events(response) {
+  let waiting = "";
+  for await (const part of parts(response.body.pipeThrough(new TextDecoderStream()))) {
+    const pieces = (waiting + part).split("\n\n");
+    waiting = pieces.pop();
+    for (const data of pieces.map((piece) => piece.slice("data: ".length))) {
+      if (data === "[DONE]") return;
+      const said = JSON.parse(data);
+      if (said.error) throw new Problem(said.error.status, said.error.title, said.error.detail);
+      yield said;
+    }
+  }
+}
+
+/** Not every browser lets `for await` read a stream itself. */
+async function* parts(stream) {
+  const reader = stream.getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
+}
+
 /** A file of a bundle as an address that an <img> can use (its own request would have no key). */
 export async function blobUrl(path) {
   return URL.createObjectURL(await (await call(path)).blob());

@@ -2,7 +2,7 @@
 // that is not here is edited as JSON. `read` gives {item}, or {file} for a raw body.
 
 import { lines, show } from "./answers.js";
-import { Problem, call } from "./api.js";
+import { Problem, call, events } from "./api.js";
 import { h, number } from "./dom.js";
 
 const KINDS = { image, text, table, series, none };
@@ -12,9 +12,11 @@ const PAD_PX = 224;
 /** The panel for one verb of a model. */
 export function panel(ref, name, verb) {
   const input = (KINDS[verb.input.kind] ?? anything)(verb.input, verb.example);
+  const wish = verb.answer.kind === "text" && manner(verb.answer);
   const answer = h("div", { class: "answer", "aria-live": "polite" });
   const send = h("button", { type: "submit", class: "main" }, name);
-  const form = h("form", { onsubmit: ask, onkeydown: hurry }, input.node, h("p", {}, send), answer);
+  const form = h("form", { onsubmit: ask, onkeydown: hurry },
+    input.node, wish && wish.node, h("p", {}, send), answer);
 
   function hurry(event) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
@@ -25,6 +27,10 @@ export function panel(ref, name, verb) {
     try {
       const given = await input.read();
       const started = performance.now();
+      if (wish) {
+        await listen(answer, `v1/models/${ref}/${name}`, given.item, wish.read(), started);
+        return;
+      }
       const response = await call(...request(`v1/models/${ref}/${name}`, verb, given));
       const body = await response.json();
       const took = `round trip ${(performance.now() - started).toFixed(0)} ms`;
@@ -38,6 +44,37 @@ export function panel(ref, name, verb) {
     }
   }
   return form;
+}
+
+/** Show a text as it is said. */
+async function listen(answer, path, item, parameters, started) {
+  const body = JSON.stringify({ inputs: [item], parameters, stream: true });
+  const response = await call(path, { method: "POST", type: "application/json", body });
+  const text = h("p", { class: "said" }), note = h("p", { class: "quiet" });
+  answer.replaceChildren(text, note);
+  let first;
+  for await (const said of events(response)) {
+    first ??= performance.now() - started;
+    text.append(said.text ?? "");
+    if (!said.finish_reason) continue;
+    const tokens = said.usage.completion_tokens, took = performance.now() - started;
+    note.textContent = [`${tokens} tokens`, `first after ${first.toFixed(0)} ms`,
+      `all after ${took.toFixed(0)} ms`, `ended by ${said.finish_reason}`].join(" · ");
+  }
+}
+
+/** How a text is to be said. */
+function manner(spec) {
+  const most = h("input", { type: "number", min: 1, step: 1, value: spec.max_tokens, required: true });
+  const heat = h("input", { type: "number", min: 0, step: "any", placeholder: spec.temperature });
+  const seed = h("input", { type: "number", min: 0, step: 1, placeholder: "random" });
+  const read = () => ({
+    max_tokens: Number(most.value),
+    ...(heat.value && { temperature: Number(heat.value) }),
+    ...(seed.value && { seed: Number(seed.value) }),
+  });
+  const fields = [field("Tokens at most", most), field("Temperature", heat), field("Seed", seed)];
+  return { node: h("div", { class: "cells" }, fields), read };
 }
 
 function request(path, verb, given) {
@@ -143,7 +180,8 @@ async function pictureOf(item) {
 
 function text(spec, example) {
   const area = h("textarea", { rows: 4, required: true }, example);
-  return { node: field(`Text, up to ${spec.max_tokens} tokens`, area), read: () => ({ item: area.value }) };
+  const limit = spec.max_tokens ? `, up to ${spec.max_tokens} tokens` : "";
+  return { node: field(`Text${limit}`, area), read: () => ({ item: area.value }) };
 }
 
 function table(spec, example) {

@@ -14,12 +14,13 @@ class Modelhub:
 
     def __init__(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
         self.store, self.capsys = store, capsys
+        self.where = str(store.root)
 
     def __call__(self, *words: str) -> tuple[int, str, str]:
         """Exit code, output, errors."""
         command, *rest = words
         try:
-            code = main([command, "--store", str(self.store.root), *rest])
+            code = main([command, "--store", self.where, *rest])
         except SystemExit as exit_:
             code = int(exit_.code or 0)
         out, err = self.capsys.readouterr()

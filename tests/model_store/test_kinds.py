@@ -25,6 +25,7 @@ from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.answers.tensor import TensorAnswer
 from model_store.answers.text import TextAnswer
+from model_store.answers.values import ValuesAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.errors import ItemError, ItemMismatch
 from model_store.inputs import InputSpec
@@ -112,6 +113,7 @@ ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
         {"y": float32([[0.5, float("nan")]])},
     ),
     "text": (TextAnswer(), {"tokens": np.zeros((1, 3), np.int64)}),
+    "values": (ValuesAnswer(names=("fat", "water")), {"values": float32([[20.5, 61.0]])}),
     "vector": (VectorAnswer(size=2), {"embedding": float32([[0.5, -1.5]])}),
 }
 

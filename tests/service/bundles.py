@@ -16,7 +16,9 @@ from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
+from model_store.answers.text import TextAnswer
 from model_store.answers.vector import VectorAnswer
+from model_store.decoding import Decoding
 from model_store.inputs.image import ImageInput
 from model_store.inputs.none import NoneInput
 from model_store.inputs.series import SeriesInput
@@ -31,6 +33,7 @@ ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": T
 PAD = (4, 8)
 """Lengths the text graph is padded to."""
 WORDS = ("[UNK]", "good", "bad", "fine", "poor")
+RECITED = ("[UNK]", "one", "two", "three", "four", "[END]")
 WEIGHTS = (9.0, 2.0, -2.0, 1.0, -1.0)
 """What each word adds. The first is what padding would add, were it not masked."""
 
@@ -323,6 +326,52 @@ def codec(folder: Path) -> Draft:
     )
 
 
+def reciter(folder: Path) -> Draft:
+    """Text → the words that come next in one, two, three, four, and then the end. Its state is how
+    many words it has read and said.
+    """
+    inputs = (
+        Tensor(name="tokens", dtype="int64", shape=("N", "T")),
+        Tensor(name="wanted", dtype="int64", shape=("N", "K")),
+        Tensor(name="past", dtype="float32", shape=("N", 1)),
+    )
+    outputs = (
+        Tensor(name="logits", dtype="float32", shape=("N", "K", len(RECITED))),
+        Tensor(name="present", dtype="float32", shape=("N", 1)),
+    )
+    nodes = [
+        helper.make_node("GatherElements", ["tokens", "wanted"], ["last"], axis=1),
+        helper.make_node("Gather", ["next", "last"], ["token"]),
+        helper.make_node("OneHot", ["token", "depth", "sure"], ["logits"]),
+        helper.make_node("Shape", ["tokens"], ["length"], start=1, end=2),
+        helper.make_node("Cast", ["length"], ["read"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["past", "read"], ["present"]),
+    ]
+    end = len(RECITED) - 1
+    constants = [
+        constant("next", [1, 2, 3, 4, end, end], "int64"),
+        constant("depth", end + 1, "int64"),
+        constant("sure", [0, 20]),
+    ]
+    graph = save(folder, nodes, inputs, outputs, constants)
+    decoding = Decoding(
+        form="state", cache={"past": "present"}, wanted="wanted", context=32, end=(end,)
+    )
+    vocabulary = {word: place for place, word in enumerate(RECITED)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=RECITED[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    verb = Verb(input=TextInput(mask=None), answer=TextAnswer(temperature=0), example="one two")
+    return draft_of(
+        {"model": graph.model_copy(update={"decoding": decoding})},
+        {"generate": verb},
+        family="rnn",
+        category="text",
+        task="text-generation",
+        description="Counts to four.",
+    )
+
+
 def snail(folder: Path) -> Draft:
     """Table → its own ``value`` as the score, after ``rounds`` slow turns of a loop: about a
     millisecond each, so a test can have a run that lasts as long as it needs.
@@ -376,7 +425,7 @@ def snail(folder: Path) -> Draft:
 
 
 MAKERS: dict[str, Callable[[Path], Draft]] = {
-    maker.__name__: maker for maker in (shades, sensor, words, tide, stamps, codec, snail)
+    maker.__name__: maker for maker in (shades, sensor, words, tide, stamps, codec, reciter, snail)
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model_store.bundle import Bundle
 from model_store.manifest import Draft
-from service.lane import Ground
+from service.ground import Ground
 from service.loaded import LoadedModel, load
 from service.telemetry import Telemetry
 from tests.service.bundles import sensor

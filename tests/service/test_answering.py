@@ -182,7 +182,7 @@ async def test_picture_is_unpacked_off_the_event_loop_however_small_its_file(des
 async def test_models_run_where_the_test_says(desk: Desk, request: pytest.FixtureRequest) -> None:
     inline = request.node.callspec.params["desk"] == "inline"
     for ref in ("sensor", "words", "shades", "stamps"):
-        assert (await desk.find(ref)).main.batcher.threaded is not inline
+        assert (await desk.find(ref)).lanes["model"].batcher.threaded is not inline
 
 
 async def test_items_of_a_graph_without_rows_are_each_answered_whole(

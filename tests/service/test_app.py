@@ -29,6 +29,7 @@ EXPECTED = {
     "DeadlinePassed": 504,
     "ModelFault": 500,
     "BadManifest": 503,
+    "Unreachable": 503,
     "CorruptBundle": 503,
     "StoreError": 500,
     "ServiceError": 500,

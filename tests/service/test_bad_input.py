@@ -115,7 +115,7 @@ UNREADABLE = {
     "inputs null": Bad(400, SCORE, '{"inputs": null}', "inputs: expected a list … got nothing"),
     "inputs a mapping": Bad(400, SCORE, '{"inputs": {"a": 1}}', "inputs: … got a mapping"),
     "inputs a string": Bad(400, SAY, '{"inputs": "good"}', "inputs: … got a string"),
-    "unknown field": Bad(400, SCORE, inputs([1, 2, 0], colour=1), "['inputs', 'parameters'] … colour"),
+    "unknown field": Bad(400, SCORE, inputs([1, 2, 0], colour=1), "['inputs', 'parameters', 'stream'] … colour"),
     "parameters a list": Bad(400, SCORE, inputs(parameters=[1]), "parameters: … got a list"),
     "parameters null": Bad(400, SCORE, inputs(parameters=None), "parameters: … got nothing"),
     "timeout zero": Bad(400, SCORE, GOOD, "X-Timeout-Ms: expected 1 to", headers=extra(X_Timeout_Ms="0")),

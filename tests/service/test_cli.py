@@ -212,6 +212,24 @@ def test_readyz_says_draining_while_answers_go_on(start: Start, store: Path) -> 
     assert stop_s(server, signal.SIGTERM) < MAX_STOP_S  # a second signal ends the drain
 
 
+@pytest.mark.parametrize("path", ["/v2/models/sensor/infer", "/v1/models/sensor/score"])
+def test_draining_server_sends_its_clients_to_other_connections(
+    start: Start, store: Path, path: str
+) -> None:
+    server = start(store, drain_s=3000)
+    column = {"name": "table", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 0]}
+    body = {"inputs": [column if path.startswith("/v2") else [1, 2, 0]]}
+    assert "Connection" not in server.client.post(path, json=body).headers
+    server.signal()
+    for _ in patience():
+        if server.client.get("/readyz").status_code == 503:
+            break
+    response = server.client.post(path, json=body)
+    assert response.status_code == 200
+    assert response.headers["Connection"] == "close"
+    assert stop_s(server, signal.SIGTERM) < MAX_STOP_S
+
+
 def test_drain_ends_by_itself(start: Start, store: Path) -> None:
     assert stop_s(start(store, drain_s=0.2), signal.SIGTERM) < MAX_STOP_S
 

@@ -772,7 +772,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_beh
 async def test_a_row_whose_client_left_while_it_waited_is_never_run(
     house: House, more: list[str]
 ) -> None:
-    batcher = house.hub.residency.loaded["snail", 1].main.batcher
+    batcher = house.hub.residency.loaded["snail", 1].lanes["model"].batcher
     running, leaves, stays = [await house.connect() for _ in range(3)]
     await running.send(snail_for(1500, 1))
     await house.until(lambda: batcher.running_s and not batcher.queued_rows)
@@ -795,7 +795,7 @@ async def test_a_row_whose_client_left_while_it_waited_is_never_run(
 async def test_a_client_that_leaves_during_its_run_gives_the_model_back(
     house: House, more: list[str]
 ) -> None:
-    batcher = house.hub.residency.loaded["snail", 1].main.batcher
+    batcher = house.hub.residency.loaded["snail", 1].lanes["model"].batcher
     connection = await house.connect()
     await connection.send(snail_for(600, 1, *more))
     await house.until(lambda: batcher.running_s and not batcher.queued_rows)
@@ -809,7 +809,7 @@ async def test_a_client_that_leaves_during_its_run_gives_the_model_back(
 async def test_a_client_that_leaves_with_requests_sent_ahead_leaves_nothing_behind(
     house: House,
 ) -> None:
-    batcher = house.hub.residency.loaded["snail", 1].main.batcher
+    batcher = house.hub.residency.loaded["snail", 1].lanes["model"].batcher
     running, leaves = await house.connect(), await house.connect()
     await running.send(snail_for(1500, 1))
     await house.until(lambda: batcher.running_s and not batcher.queued_rows)

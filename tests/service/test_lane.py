@@ -18,7 +18,8 @@ from model_store.spec import Tensors
 from model_store.store import Store
 from service import tuning
 from service.errors import NotReady, OutOfMemory
-from service.lane import Ground, Lane
+from service.ground import Ground
+from service.lane import Lane
 from service.runner import Runner
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings

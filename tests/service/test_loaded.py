@@ -15,7 +15,7 @@ from model_store.spec import Tensors
 from model_store.store import Store
 from service import loaded
 from service.errors import NoSuchVerb
-from service.lane import Ground
+from service.ground import Ground
 from service.loaded import LoadedModel, load, weight_bytes
 from service.runner import Runner
 from service.schema import BatchReport
@@ -210,7 +210,7 @@ async def test_plain_graph_too_large_for_an_example_is_tried_all_the_same(
     model = loading("wide")
     assert model.manifest.verbs["predict"].example is None
     assert ran[0]["x"].shape == (1, 20_000)
-    assert model.main.batches
+    assert model.lanes["model"].batches
 
 
 async def test_changed_file_is_refused_before_any_graph_is_opened(

@@ -12,7 +12,7 @@ from model_store.errors import NotFound
 from model_store.manifest import Manifest
 from model_store.store import Store
 from service.errors import NoRoom, NotReady
-from service.lane import Ground
+from service.ground import Ground
 from service.loaded import LoadedModel
 from service.residency import FIRST_RETRY_S, LAST_RETRY_S, Residency
 from service.settings import Settings

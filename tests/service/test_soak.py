@@ -2,21 +2,18 @@
 
 # ruff: noqa: T201 - the figures are half of what it is for
 
-import http.client
-import json
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.service.callers import Caller, plain, save
 from tests.service.conftest import Start
-from tests.service.server import Server, patience
+from tests.service.server import patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
@@ -27,18 +24,6 @@ CYCLES = 200
 EARLY_CYCLES = 20
 WEIGHTS = 4_000_000
 """Float32 numbers in the model that comes and goes: 16 MB."""
-
-
-def plain(root: Path, name: str, version: int, adds: float) -> None:
-    """A plain graph whose answer tells its version: y = x + adds."""
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["x", "adds"], ["y"])],
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])],
-        [numpy_helper.from_array(np.array(adds, np.float32), "adds")],
-    )
-    _save(root, name, version, graph)
 
 
 def heavy(root: Path, name: str) -> None:
@@ -52,64 +37,18 @@ def heavy(root: Path, name: str) -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", WEIGHTS // 2000])],
         [numpy_helper.from_array(weights, "weights")],
     )
-    _save(root, name, 1, graph)
-
-
-def _save(root: Path, name: str, version: int, graph: onnx.GraphProto) -> None:
-    folder = root / name / str(version)
-    folder.mkdir(parents=True)
-    opset = helper.make_opsetid("", 18)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9),
-              str(folder / "model.onnx"))  # fmt: skip
+    save(root, name, 1, graph)
 
 
 def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
-class Caller(threading.Thread):
-    """Asks for the bare name until told to stop, and checks every answer."""
-
-    def __init__(self, server: Server, seed: int, *, keep_alive: bool) -> None:
-        super().__init__()
-        self.server, self.keep_alive = server, keep_alive
-        self.generator = np.random.default_rng(seed)
-        self.stop = threading.Event()
-        self.outcomes: Counter[str] = Counter()
-
-    def run(self) -> None:
-        connection = http.client.HTTPConnection(*self.server.address, timeout=60)
-        while not self.stop.is_set():
-            try:
-                self.outcomes[self._ask(connection)] += 1
-            except OSError as error:
-                self.outcomes[f"lost: {error!r}"] += 1
-            if not self.keep_alive:
-                connection.close()
-        connection.close()
-
-    def _ask(self, connection: http.client.HTTPConnection) -> str:
-        row = self.generator.integers(0, 1000, 2).tolist()
-        tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": row}
-        body = json.dumps({"inputs": [tensor]})
-        connection.request("POST", "/v2/models/adder/infer", body)
-        response = connection.getresponse()
-        text = response.read()
-        if response.status != 200:
-            return f"lost: {response.status} {text[:100]!r}"
-        answer = json.loads(text)
-        version = int(answer["model_version"])
-        right = [value + version for value in row]
-        told = int(response.headers["X-Model-Version"])
-        good = answer["outputs"][0]["data"] == right and told == version
-        return f"right, version {version}" if good else f"wrong: {answer} for {row}"
-
-
 def test_a_hundred_swaps_under_load_lose_and_mix_up_nothing(tmp_path: Path, start: Start) -> None:
     for version in (1, 2):
         plain(tmp_path / "store", "adder", version, adds=version)
     server = start(tmp_path / "store")
-    callers = [Caller(server, seed, keep_alive=seed % 2 == 0) for seed in range(CALLERS)]
+    callers = [Caller(server.address, seed, keep_alive=seed % 2 == 0) for seed in range(CALLERS)]
     for caller in callers:
         caller.start()
     began = time.monotonic()

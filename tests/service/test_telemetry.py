@@ -3,7 +3,8 @@
 import pytest
 
 from service.schema import BatchReport
-from service.telemetry import NS, ROWS, SECONDS, Duration, Tally, Telemetry
+from service.tally import NS, Duration, Tally
+from service.telemetry import ROWS, SECONDS, Telemetry
 from tests.service.conftest import Start
 from tests.service.server import Server
 
@@ -17,7 +18,12 @@ OURS = {
     "modelhub_batch_rows_count": {"model", "version"},
     "modelhub_padding_cells_total": {"model", "version"},
     "modelhub_model_memory_bytes": {"model", "version"},
+    "modelhub_memory_budget_bytes": set(),
     "modelhub_load_seconds": {"model", "version", "phase"},
+}
+PROCESS: dict[str, set[str]] = {
+    "process_resident_memory_bytes": set(),
+    "process_cpu_seconds_total": set(),
 }
 TRITONS = {
     "nv_inference_request_success": {"model", "version"},
@@ -43,17 +49,25 @@ def test_every_metric_of_the_contract_is_there_with_its_labels(server: Server) -
     response = server.client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=")
     samples = [line.rpartition(" ")[0] for line in response.text.splitlines() if line[0] != "#"]
-    for name, expected in {**OURS, **TRITONS}.items():
+    for name, expected in {**OURS, **PROCESS, **TRITONS}.items():
         found = [sample for sample in samples if sample.partition("{")[0] == name]
         assert found, name
         assert all(labels(sample) == expected for sample in found), name
 
 
 def test_each_metric_of_ours_has_a_unit_or_is_a_count(server: Server) -> None:
-    units = ("_seconds", "_bytes", "_rows", "_total", "_in_flight", "_ready")
+    units = ("_seconds", "_bytes", "_rows", "_tokens", "_ratio", "_total", "_in_flight", "_running",
+             "_waiting", "_ready")  # fmt: skip
     for line in server.client.get("/metrics").text.splitlines():
         if line.startswith("# TYPE modelhub_"):
             assert line.split()[2].endswith(units), line
+
+
+def test_budget_of_memory_is_told(start: Start, server: Server) -> None:
+    assert server.metric("modelhub_memory_budget_bytes") == 0
+    bounded = start(server.store, max_memory_bytes=3 * 2**30)
+    assert bounded.metric("modelhub_memory_budget_bytes") == 3 * 2**30
+    assert bounded.metric("process_resident_memory_bytes") > 2**20
 
 
 def test_numbers_add_up_after_known_traffic(start: Start, server: Server) -> None:

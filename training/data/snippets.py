@@ -14,14 +14,15 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from training.data import csv_file
-from training.data.source_archive import SourceArchive
+from training.data import archive, csv_file
+from training.data.archive import Archive
 from training.errors import DataError
 
-ARCHIVE = SourceArchive(
+ARCHIVE = Archive(
     "vaderSentiment==3.3.2",
     "vaderSentiment-3.3.2.tar.gz",
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    source=True,
 )
 INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 MOVIES = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
@@ -96,7 +97,7 @@ def own(path: Path, text_column: str, label_column: str) -> Snippets:
 
 def _rated(members: Sequence[str]) -> Snippets:
     rating_of: dict[str, float] = {}
-    with ARCHIVE.fetch().open("rb") as file:
+    with archive.fetch(ARCHIVE).open("rb") as file:
         for member in members:
             for line in _lines(file, member):
                 _, rating, text = line.split("\t", 2)
@@ -108,10 +109,10 @@ def _rated(members: Sequence[str]) -> Snippets:
     )
 
 
-def _lines(archive: IO[bytes], member: str) -> list[str]:
-    archive.seek(0)
+def _lines(file: IO[bytes], member: str) -> list[str]:
+    file.seek(0)
     with (
-        tarfile.open(fileobj=archive) as outer,
+        tarfile.open(fileobj=file) as outer,
         _member(outer, INNER) as packed,
         tarfile.open(fileobj=packed) as inner,
         _member(inner, member) as text,
@@ -119,8 +120,8 @@ def _lines(archive: IO[bytes], member: str) -> list[str]:
         return text.read().decode("utf-8").splitlines()
 
 
-def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    file = archive.extractfile(name)
+def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = packed.extractfile(name)
     if file is None:
         raise DataError(f"{ARCHIVE.file}: expected a file {name}; it is none")
     return file

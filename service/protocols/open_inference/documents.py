@@ -4,15 +4,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from model_store.manifest import MAIN_GRAPH, Graph, Manifest
+from service.decoder.lane import DecoderLane
 from service.hub import ModelHub
 from service.lane import Lane
 from service.protocols.open_inference.signature import Signature, Slot
-from service.telemetry import Duration, ModelMeter
+from service.tally import Duration
+from service.telemetry import ModelMeter
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = [
     "binary_tensor_data",
     "classification",
+    "generate",
     "logging",
     "model_configuration",
     "model_repository",
@@ -48,17 +51,20 @@ def _tensor(slot: Slot) -> dict[str, Any]:
     return {"name": slot.name, "datatype": slot.datatype, "shape": slot.shape}
 
 
-def configuration(name: str, version: int, lane: Lane, delay_ms: float) -> dict[str, Any]:
+def configuration(
+    name: str, version: int, lane: Lane | DecoderLane, delay_ms: float
+) -> dict[str, Any]:
     """Triton's ModelConfig, as far as it says something here."""
     signature = Signature(lane.graph)
-    start = 1 if lane.batches else 0
+    batches = isinstance(lane, Lane) and lane.batches
+    start = 1 if batches else 0
     config: dict[str, Any] = {
         "name": name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
         "runtime": "",
         "version_policy": {"specific": {"versions": [version]}},
-        "max_batch_size": lane.batcher.max_rows if lane.batches else 0,
+        "max_batch_size": lane.batcher.max_rows if isinstance(lane, Lane) and batches else 0,
         "input": [_configured(slot, start) for slot in signature.inputs.values()],
         "output": [_configured(slot, start) for slot in signature.outputs.values()],
         "instance_group": [
@@ -70,7 +76,10 @@ def configuration(name: str, version: int, lane: Lane, delay_ms: float) -> dict[
         ],
         "default_model_filename": lane.graph.file,
     }
-    if lane.batches:
+    if isinstance(lane, DecoderLane):
+        config["model_transaction_policy"] = {"decoupled": True}
+        config["parameters"] = {"max_sequences": {"string_value": str(lane.rows)}}
+    elif lane.batches:
         config["dynamic_batching"] = {
             "preferred_batch_size": [lane.batcher.max_rows],
             "max_queue_delay_microseconds": int(delay_ms * 1000),

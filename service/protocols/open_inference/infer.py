@@ -17,7 +17,7 @@ from model_store.errors import NotFound
 from model_store.spec import Tensors
 from service.body import read_priority, read_timeout_ms
 from service.entry import Entry
-from service.errors import BadBody, DeadlinePassed
+from service.errors import BadBody, DeadlinePassed, NoSuchVerb
 from service.hub import ModelHub
 from service.lane import Lane, Lengths
 from service.loaded import LoadedModel
@@ -85,13 +85,17 @@ class Codecs:
 
 
 def lane_of(model: LoadedModel, address: Address) -> Lane:
-    """Raises NotFound."""
-    if not address.graph:
-        return model.main
-    if address.graph not in model.lanes:
-        others = ", ".join(f"{model.manifest.name}~{name}" for name in model.lanes)
-        raise NotFound(f"no graph {address.label!r}; there are {others}")
-    return model.lanes[address.graph]
+    """Raises NotFound, and NoSuchVerb for a graph that is run token by token."""
+    name = model.manifest.name
+    lane = model.lanes.get(address.graph) if address.graph else model.main
+    if isinstance(lane, Lane):
+        return lane
+    if lane or address.graph in model.decoders:
+        raise NoSuchVerb(
+            f"{address.label} is run token by token: POST /v2/models/{name}/generate asks it"
+        )
+    others = ", ".join(f"{name}~{graph}" for graph in (*model.lanes, *model.decoders))
+    raise NotFound(f"no graph {address.label!r}; there are {others}")
 
 
 def _labels(model: LoadedModel, lane: Lane) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from model_store.errors import NotFound
+from model_store.manifest import MAIN_GRAPH
 from model_store.spec import show
 from service.body import read_body
 from service.errors import BadBody, Unsupported
@@ -16,7 +17,7 @@ from service.hub import ModelHub
 from service.lane import Lane
 from service.loaded import LoadedModel
 from service.logs import LogSettings
-from service.protocols.open_inference import documents
+from service.protocols.open_inference import documents, generate
 from service.protocols.open_inference.answer import Answer
 from service.protocols.open_inference.infer import (
     Address,
@@ -50,8 +51,14 @@ def router(hub: ModelHub, codecs: Codecs, version: str) -> APIRouter:
     _add_server(routes, hub, version)
     _add_models(routes, hub)
     _add_infer(routes, hub, codecs)
+    generate.add(routes, hub)
     _add_repository(routes, hub)
     return routes
+
+
+def document(schema: dict[str, Any], hub: ModelHub) -> None:
+    """What of the OpenAPI page depends on the models that are loaded."""
+    generate.document(schema, PREFIX, hub)
 
 
 def _add_server(routes: APIRouter, hub: ModelHub, version: str) -> None:
@@ -96,7 +103,7 @@ def _add_models(routes: APIRouter, hub: ModelHub) -> None:
         async def config(request: Request, name: str) -> Response:
             address = _address(request, name)
             with await hub.find(address.ref) as model:
-                lane = lane_of(model, address)
+                lane = model.decoders.get(address.graph or MAIN_GRAPH) or lane_of(model, address)
                 number, delay_ms = model.manifest.version, hub.settings.batch_delay_ms
                 return encode(documents.configuration(name, number, lane, delay_ms))
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from model_store.errors import ItemMismatch, ItemTooLarge
 from model_store.inputs.series import SeriesInput
@@ -134,3 +135,21 @@ def test_an_item_that_was_shown_as_a_csv_reads_the_same() -> None:
     body, media_type = TWO.body(item)
     assert media_type == "text/csv"
     np.testing.assert_array_equal(steps(TWO.items(body, media_type)[0]), steps(item))
+
+
+def test_shorter_series_keep_their_length_and_a_mask_goes_with_them() -> None:
+    spec = SeriesInput(columns=("load",), length=5, min_steps=2)
+
+    for sent, kept in ((2, 2), (4, 4), (9, 5)):
+        tensors = encode(list(range(sent)), spec).tensors
+        assert tensors["series"].shape == (1, kept, 1)
+        assert tensors["mask"].tolist() == [[1.0] * kept]
+        assert tensors["mask"].dtype == np.float32
+    with pytest.raises(ItemMismatch, match="expected at least 2 steps; got 1"):
+        encode([7], spec)
+    assert set(encode(list(range(5)), ONE).tensors) == {"series"}
+
+
+def test_least_length_above_the_length_is_refused() -> None:
+    with pytest.raises(ValidationError, match="min_steps: expected at most 3; got 4"):
+        SeriesInput(columns=("load",), length=3, min_steps=4)

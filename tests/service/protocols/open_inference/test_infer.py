@@ -161,10 +161,10 @@ async def test_a_call_given_up_is_told_nothing_and_its_waiting_row_is_never_run(
         body = in_json(f32([[rounds, 5]]), "table")
         calls[-1].begin(memoryview(body), PLAIN)
         if rounds > 1:
-            batcher = model.main.batcher
+            batcher = model.lanes["model"].batcher
             while batcher.queued_rows or not batcher.running_s:  # noqa: ASYNC110 - a thread's
                 await asyncio.sleep(0.001)
-    batcher = model.main.batcher
+    batcher = model.lanes["model"].batcher
     assert batcher.queued_rows == 2
     calls[0].cancel()  # in the middle of its run
     calls[1].cancel()  # while it waits
