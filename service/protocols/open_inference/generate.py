@@ -44,7 +44,7 @@ class Wish(Parameters):
 
 def read_wish(body: bytes) -> tuple[Wish, dict[str, object]]:
     """A body's own fields, and what is for the model. Parameters may stand in ``parameters`` or
-    beside it, as Triton maps both to the same. Raises BadBody, ItemMismatch.
+    beside it, as Triton maps both to the same; a null says nothing. Raises BadBody, ItemMismatch.
     """
     try:
         given = orjson.loads(body)
@@ -52,6 +52,7 @@ def read_wish(body: bytes) -> tuple[Wish, dict[str, object]]:
         raise BadBody(f"expected JSON; {error}") from None
     if not isinstance(given, dict):
         raise BadBody(f'expected {{"text_input": "…"}}; got {show(given)}')
+    given = {key: value for key, value in given.items() if value is not None}
     parameters = given.pop("parameters", {})
     if not isinstance(parameters, dict):
         raise BadBody(f"parameters: expected a mapping; got {show(parameters)}")

@@ -26,8 +26,8 @@ async def answer(hub: ModelHub, request: Request) -> Response:
     media_type, _, _ = request.headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != "multipart/form-data":
         raise UnreadableMedia(f"expected Content-Type multipart/form-data; got {media_type!r}")
+    terms = read_terms(request, hub)
     content = await read_body(request, hub.settings.max_body_bytes)
-    terms = read_terms(request, hub, len(content))
     body, file = _read(await read_form(request.headers, content, max_files=1))
     with await hub.find(body.model, terms.deadline) as model:
         verb, manifest = model.verb(VERB), model.manifest
@@ -38,7 +38,7 @@ async def answer(hub: ModelHub, request: Request) -> Response:
                 f"{manifest.name} makes {kinds[1]} of {kinds[0]}, not a transcript of audio"
             )
         items = verb.input.items(file.content, file.media_type)
-        ask = Ask(body.model, VERB, items, {}, terms.deadline, terms.priority, terms.body_bytes)
+        ask = Ask(body.model, VERB, items, {}, terms.deadline, terms.priority, len(content))
         reply = await hub.answer(ask, model)
     request.scope["modelhub"].update(model=reply.model, version=reply.version)
     text = reply.outputs[0]["text"]

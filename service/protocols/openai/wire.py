@@ -49,7 +49,7 @@ class Terms(NamedTuple):
 
     deadline: float
     priority: Priority
-    body_bytes: int
+    body_bytes: int = 0
 
 
 def speaks(path: str) -> bool:
@@ -89,6 +89,7 @@ async def read_json(request: Request, hub: ModelHub, kind: type[B]) -> tuple[B, 
     media_type, _, _ = request.headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != "application/json":
         raise UnreadableMedia(f"expected Content-Type application/json; got {media_type!r}")
+    terms = read_terms(request, hub)
     body = await read_body(request, hub.settings.max_body_bytes)
     try:
         given = orjson.loads(body)
@@ -97,7 +98,7 @@ async def read_json(request: Request, hub: ModelHub, kind: type[B]) -> tuple[B, 
     if not isinstance(given, dict):
         raise BadBody(f"expected a JSON mapping; got {show(given)}")
     wish = {key: value for key, value in given.items() if value is not None}
-    return read_fields(wish, kind), read_terms(request, hub, len(body))
+    return read_fields(wish, kind), terms._replace(body_bytes=len(body))
 
 
 def read_fields(wish: Mapping[str, object], kind: type[B]) -> B:
@@ -111,11 +112,11 @@ def read_fields(wish: Mapping[str, object], kind: type[B]) -> B:
     return read_parameters(kind, wish, "")
 
 
-def read_terms(request: Request, hub: ModelHub, body_bytes: int) -> Terms:
-    """Raises BadBody."""
+def read_terms(request: Request, hub: ModelHub) -> Terms:
+    """Of a request whose body is still to be read. Raises BadBody."""
     timeout_ms = read_timeout_ms(request.headers.get("x-timeout-ms"), hub.settings.timeout_ms)
     priority = read_priority(request.headers.get("x-priority"))
-    return Terms(time.monotonic() + timeout_ms / 1000, priority, body_bytes)
+    return Terms(time.monotonic() + timeout_ms / 1000, priority)
 
 
 def read_texts(value: Any, field: str) -> list[str]:

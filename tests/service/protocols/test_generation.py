@@ -111,9 +111,13 @@ def test_bytes_that_are_not_utf8_are_refused(talk: Server, speaker: Speaker) -> 
 # --- leaving -----------------------------------------------------------------------------------
 
 
-def connect(server: Server, speaker: Speaker, **fields: object) -> socket.socket:
-    """A request for a long stream, nothing of which is read yet."""
-    body = speaker.body("a", temperature=0, max_tokens=LONG, **fields) | speaker.streams
+def connect(
+    server: Server, speaker: Speaker, *, whole: bool = False, **fields: object
+) -> socket.socket:
+    """A request for a long text, nothing of which is read yet."""
+    body = speaker.body("a", temperature=0, max_tokens=LONG, **fields)
+    body |= {} if whole else speaker.streams
+    path = speaker.path.removesuffix("_stream") if whole else speaker.path
     content = json.dumps(body).encode()
     connection = socket.socket()
     # As small as the kernel allows, so that it is the server who has to wait.
@@ -121,7 +125,7 @@ def connect(server: Server, speaker: Speaker, **fields: object) -> socket.socket
     connection.settimeout(PATIENCE_S)
     connection.connect(server.address)
     head = (
-        f"POST {speaker.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
     )
     connection.sendall(head.encode() + content)
@@ -130,6 +134,10 @@ def connect(server: Server, speaker: Speaker, **fields: object) -> socket.socket
 
 def number(server: Server, state: str) -> float:
     return server.metric(f"modelhub_sequences_{state}", model="alphabet")
+
+
+def said_to_the_end(server: Server) -> float:
+    return server.metric("modelhub_sequences_finished_total", model="alphabet", reason="length")
 
 
 @pytest.fixture
@@ -143,10 +151,25 @@ def single(start: Start, root: Path) -> Iterator[Server]:
 
 @every_speaker
 def test_client_that_leaves_its_stream_frees_its_row(talk: Server, speaker: Speaker) -> None:
+    before = said_to_the_end(talk)
     with connect(talk, speaker) as connection:
         assert connection.recv(12) == b"HTTP/1.1 200"
         assert number(talk, "running") == 1
     await_silence(talk)
+    assert said_to_the_end(talk) == before
+
+
+@every_speaker
+def test_client_that_leaves_while_it_waits_for_the_whole_frees_its_row(
+    talk: Server, speaker: Speaker
+) -> None:
+    before = said_to_the_end(talk)
+    with connect(talk, speaker, whole=True):
+        for _ in patience():
+            if number(talk, "running") == 1:
+                break
+    await_silence(talk)
+    assert said_to_the_end(talk) == before
 
 
 @every_speaker
@@ -164,6 +187,7 @@ def test_client_that_leaves_before_its_first_token_is_forgotten(
                 break
         assert (number(single, "waiting"), number(single, "running")) == (0, 1)
     await_silence(single)
+    assert said_to_the_end(single) == 0
     canceled = {"model": "alphabet", "reason": "CANCELED"}
     assert single.metric("nv_inference_request_failure", **canceled) == 2
     # Its leases are given back too, or an unload would wait for ever.

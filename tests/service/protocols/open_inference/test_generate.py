@@ -41,8 +41,9 @@ def test_parameters_may_stand_in_a_mapping_or_at_the_top(talk: Server) -> None:
     nested = talk.client.post(GENERATE, json=body).json()
     assert nested == {"id": "q7", "model_name": "alphabet", "model_version": "1",
                       "text_output": "def"}  # fmt: skip
-    flat = ask(talk, max_tokens=9, stop=["gh"], id="q7", stream=False)
-    assert flat.json() == nested
+    for nothing in ({}, {"stream": False}, {"stream": None, "parameters": None}):
+        flat = ask(talk, max_tokens=9, stop=["gh"], id="q7", **nothing)
+        assert flat.json() == nested
 
 
 def test_input_may_be_part_of_the_output_as_with_tritons_own_models(talk: Server) -> None:

@@ -346,6 +346,8 @@ def test_every_route_is_in_the_openapi_document_once(tmp_path: Any) -> None:
         "/v2/models/{name}/config": {"get"},
         "/v2/models/{name}/stats": {"get"},
         "/v2/models/{name}/infer": {"post"},
+        "/v2/models/{name}/generate": {"post"},
+        "/v2/models/{name}/generate_stream": {"post"},
         "/v2/repository/index": {"post"},
         "/v2/repository/models/{name}/load": {"post"},
         "/v2/repository/models/{name}/unload": {"post"},

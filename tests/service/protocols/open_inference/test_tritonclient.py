@@ -82,7 +82,7 @@ def test_server_metadata_name_what_it_offers(client: Client) -> None:
     assert metadata["name"] == "modelhub"
     assert metadata["version"]
     assert set(metadata["extensions"]) >= {
-        "binary_tensor_data", "classification", "logging", "model_configuration",
+        "binary_tensor_data", "classification", "generate", "logging", "model_configuration",
         "model_repository", "parameters", "schedule_policy", "statistics",
     }  # fmt: skip
 
