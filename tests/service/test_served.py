@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from model_store.answers.text import TextAnswer
 from model_store.bundle import Bundle
 from model_store.manifest import Verb
 from model_store.store import Store
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import Trained
 
 pytestmark = pytest.mark.slow
+SAID_TOKENS = 12
 every_recipe = pytest.mark.parametrize("name", recipes.names())
 
 
@@ -47,6 +49,39 @@ def by_torch(
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     tensors = {key: value.numpy() for key, value in zip(export.outputs, outputs, strict=True)}
     return verb.answer.answer(tensors, encoded.context, for_answer)
+
+
+def said_by_torch(
+    trained: "Trained", bundle: Bundle, verb_name: str, item: object, folder: Path
+) -> dict[str, Any]:
+    """The likeliest tokens after one item, each from the whole sequence as in training."""
+    recipe, networks = trained.recipes[bundle.manifest.name]
+    verb: Verb = bundle.manifest.verbs[verb_name]  # type: ignore[index]
+    graphs = recipe.package(networks, folder).graphs
+    export, decoding = graphs[verb.graph], graphs[verb.graph].decoding
+    assert decoding
+    assert export.reference
+    tensors = bundle.encoder(verb_name)(item, verb.read_parameters({})[0]).tensors
+    given = {key: torch.tensor(value) for key, value in tensors.items()}
+    said = list(decoding.start)
+    with torch.no_grad():
+        if decoding.source:
+            reader = graphs[decoding.source.graph]
+            memory = reader.module.eval()(*(given[key] for key in reader.sample(1)))
+            given |= dict(zip(reader.outputs, memory, strict=True))
+        else:
+            said += given[decoding.tokens][0].tolist()
+        start, ended = len(said), False
+        while len(said) < start + SAID_TOKENS and not ended:
+            told = export.reference({**given, decoding.tokens: torch.tensor([said])})
+            said.append(int(told[0, -1].argmax()))
+            ended = said[-1] in decoding.end
+    assert isinstance(verb.answer, TextAnswer)
+    pieces = verb.answer.pieces(folder)()
+    kept = said[start : len(said) - ended]
+    text = "".join(pieces.add(token) for token in kept) + pieces.rest()
+    reason = "stop" if ended else "length"
+    return {"text": text, "tokens": len(kept), "finish_reason": reason}
 
 
 def assert_same(served: Any, expected: Any) -> None:
@@ -80,17 +115,20 @@ def test_served_answer_equals_torch_alone_and_in_company(
     trained: "Trained", hub: Server, name: str, tmp_path: Path
 ) -> None:
     bundle = Store(trained.store).open(name)
-    if bundle.manifest.graphs["model"].decoding:
-        pytest.skip("goes to the decoder, not to the batcher")
     for verb_name, verb in bundle.manifest.verbs.items():
         item = {"seed": 5} if verb.input.kind == "none" else verb.example
-        expected = by_torch(trained, bundle, verb_name, item, tmp_path)
-        alone = hub.predict(verb_name, name, item)
+        wish: dict[str, Any] = {}
+        if bundle.manifest.graphs[verb.graph].decoding:
+            wish = {"temperature": 0, "beams": 1, "max_tokens": SAID_TOKENS}
+            expected = said_by_torch(trained, bundle, verb_name, item, tmp_path)
+        else:
+            expected = by_torch(trained, bundle, verb_name, item, tmp_path)
+        alone = hub.predict(verb_name, name, item, **wish)
         assert alone.status_code == 200, alone.text
         assert_same(alone.json()["outputs"], [expected])
         with ThreadPoolExecutor(8) as pool:  # requests that meet in batches
             company = [
-                pool.submit(hub.predict, verb_name, name, *[item] * (1 + place % 3))
+                pool.submit(hub.predict, verb_name, name, *[item] * (1 + place % 3), **wish)
                 for place in range(16)
             ]
             for place, ask in enumerate(company):
