@@ -85,6 +85,12 @@ def test_the_card_says_what_it_is_and_where_it_comes_from(draft: Draft) -> None:
         assert words in card
 
 
+def test_what_the_model_says_is_on_the_card_where_it_says_something(draft: Draft) -> None:
+    assert "## Samples" not in report.card("toy", draft, [])
+    card = report.card("toy", draft, [], "> **To be** or not")
+    assert "\n## Samples\n\n> **To be** or not\n\n## Origin\n" in card
+
+
 def test_every_picture_is_a_png_that_the_card_shows(tmp_path: Path, draft: Draft) -> None:
     figure = Figure()
     figure.subplots().plot([1, 2])

@@ -22,7 +22,7 @@ class RnnWriter(Writing[WritingConfig]):
     )
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": WritingConfig(
-            epochs=3, batch_size=32, learning_rate=3e-3, width=384, layers=1, context=128
+            epochs=6, batch_size=32, learning_rate=3e-3, width=384, layers=1, context=128
         ),
         "full": WritingConfig(
             epochs=12, batch_size=32, learning_rate=3e-3, width=512, layers=2, context=128

@@ -54,8 +54,8 @@ def test_matrices_follow_torchs_muon_and_all_else_its_adamw() -> None:
         steps=3,
     )
     for name, parameter in ours.named_parameters():
-        # Newton and Schulz's steps are in bfloat16, which rounds in the third digit.
-        torch.testing.assert_close(parameter, theirs.get_parameter(name), rtol=0, atol=2e-3)
+        # Newton and Schulz's steps are in bfloat16: a hundredth of the way gone may differ.
+        torch.testing.assert_close(parameter, theirs.get_parameter(name), rtol=0, atol=5e-3)
 
 
 def test_it_learns() -> None:
