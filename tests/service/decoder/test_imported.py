@@ -10,6 +10,7 @@ from transformers import LlamaForCausalLM
 
 from model_store.cli import main
 from model_store.store import Store
+from tests.model_store.graphs import echo
 from tests.service.decoder import llamas
 from tests.service.server import Server, serving
 
@@ -34,6 +35,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     store = tmp_path_factory.mktemp("store")
     words = ["--license", "Apache-2.0", "--source", "made in this test", "--name", "llama"]
     assert main(["import", str(folder), "--store", str(store), *words]) == 0
+    (folder / "twice.onnx").write_bytes(echo().SerializeToString())
+    words = ["--name", "echo", "--store", str(store)]
+    assert main(["import", str(folder / "twice.onnx"), *words]) == 0
     with serving(store, tmp_path_factory.mktemp("server")) as server:
         yield Served(model, store, server)
 
@@ -80,3 +84,10 @@ def test_what_was_imported_is_a_whole_bundle_with_its_licence_and_source(served:
     assert (decoding.context, decoding.end) == (llamas.CONTEXT, tuple(ENDS))
     card = served.server.client.get("/v1/models/llama").json()
     assert (card["license"], card["source"]) == ("Apache-2.0", "made in this test")
+
+
+def test_a_plain_graph_that_was_imported_answers_beside_it(served: Served) -> None:
+    response = served.server.predict("predict", "echo", [1, 2], [3, 4])
+    assert response.status_code == 200, response.text
+    outputs = [answer["outputs"]["x_out"] for answer in response.json()["outputs"]]
+    assert outputs == [[1, 2], [3, 4]]
