@@ -25,7 +25,7 @@ settings.load_profile("fixed")
 
 
 class Trained(NamedTuple):
-    """Every recipe, trained for one epoch and published under its own name."""
+    """Every recipe, trained for a moment and published under its own name."""
 
     store: Path
     recipes: "dict[str, tuple[Recipe[Any], Networks]]"
@@ -69,8 +69,7 @@ def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
             package: Package = super().package(networks, folder)
             return package
 
-    quick = kind.profiles["quick"]
-    recipe = Kept(quick.model_copy(update={"epochs": 1}))
+    recipe = Kept(kind.profiles["quick"].model_copy(update=kind.smoke))
     order = Order(name=name, profile="quick", store=store, publish_as=name, device="cpu")
     run(order, recipe, Silent())
     return recipe, published

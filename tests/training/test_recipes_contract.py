@@ -15,7 +15,7 @@ from model_store.manifest import Category, Draft, Family, Manifest
 from model_store.spec import Tensors
 from model_store.store import NAME, Store
 from training import recipe as recipes
-from training.recipe import Config, GraphExport, Networks, Recipe
+from training.recipe import Config, GraphExport, Networks, OneShot, Recipe, Settings
 from training.starter import STARTER
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 FOUND = recipes.names()
 every_recipe = pytest.mark.parametrize("name", FOUND)
+LEARNING = [name for name in FOUND if not issubclass(recipes.find(name), OneShot)]
+every_learning_recipe = pytest.mark.parametrize("name", LEARNING)
 
 
-def quick(name: str, **settings: Any) -> Recipe[Any]:
-    """The recipe in its quick profile, with its data read."""
+def smoke(name: str) -> Recipe[Any]:
+    """The recipe as a test runs it, with its data read."""
     kind = recipes.find(name)
-    recipe = kind(kind.profiles["quick"].model_copy(update=settings))
+    recipe = kind(kind.profiles["quick"].model_copy(update=kind.smoke))
     recipe.load(None)
     return recipe
 
@@ -39,7 +41,8 @@ def quick(name: str, **settings: Any) -> Recipe[Any]:
 def test_every_file_is_a_recipe() -> None:
     files = Path(str(training.recipes.__file__)).parent.glob("*.py")
     assert {path.stem for path in files} - {"__init__"} == set(FOUND)
-    assert len(FOUND) >= 5
+    assert len(FOUND) >= 7
+    assert len(LEARNING) >= 6
 
 
 def test_the_starter_set_has_one_recipe_of_each_family() -> None:
@@ -66,7 +69,7 @@ def test_a_recipe_has_both_profiles_of_one_config(name: str) -> None:
     profiles = recipes.find(name).profiles
     assert set(profiles) == {"quick", "full"}
     [config] = {type(profile) for profile in profiles.values()}
-    assert issubclass(config, Config)
+    assert issubclass(config, Config if name in LEARNING else Settings)
     for profile in profiles.values():
         assert config.model_validate_json(profile.model_dump_json()) == profile
 
@@ -77,13 +80,21 @@ def test_every_setting_of_a_recipe_is_explained(name: str) -> None:
     assert [key for key, field in fields.items() if not field.description] == []
 
 
+@every_recipe
+def test_a_test_changes_only_settings_that_there_are(name: str) -> None:
+    kind = recipes.find(name)
+    config = kind.profiles["quick"]
+    changed = config.model_copy(update=kind.smoke).model_dump()
+    assert type(config).model_validate(changed).model_dump() == changed
+
+
 # --- learning ----------------------------------------------------------------------------------
 
 
-@every_recipe
+@every_learning_recipe
 def test_two_dozen_steps_lower_the_loss_on_one_batch(name: str) -> None:
     """Of several networks that learn from one another, the loss of one at least."""
-    recipe = quick(name)
+    recipe = smoke(name)
     set_seed(0)
     networks = recipe.build(0)
     optimizers = recipe.optimizers(networks)
@@ -100,9 +111,9 @@ def test_two_dozen_steps_lower_the_loss_on_one_batch(name: str) -> None:
     assert any(np.mean(values[-4:]) < np.mean(values[:4]) for values in losses.values())
 
 
-@every_recipe
+@every_learning_recipe
 def test_batches_are_as_many_as_said_and_the_same_each_time(name: str) -> None:
-    recipe = quick(name)
+    recipe = smoke(name)
     for fold in range(recipe.folds):
         first = list(recipe.batches(fold, 0))
         assert len(first) == recipe.steps(fold) > 0
@@ -137,7 +148,10 @@ def test_a_recipe_publishes_a_bundle_that_verifies(trained: "Trained", name: str
     assert manifest.provenance
     assert manifest.provenance.data
     assert manifest.provenance.data_license
-    assert {"card.md", "learning_curve.png"} < set(manifest.files)
+    assert "card.md" in manifest.files
+    assert ("learning_curve.png" in manifest.files) == (name in LEARNING)
+    assert manifest.provenance.weights == recipes.find(name).weights
+    assert manifest.provenance.weights_license or manifest.provenance.weights == "from scratch"
     assert Draft.model_fields.keys() < Manifest.model_fields.keys()
 
 

