@@ -99,6 +99,28 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
 """A recipe with its flags → what the mean over three seeds keeps, with ``--profile quick``."""
 
 
+def four_points_above(value: float, bound: float) -> bool:
+    return value >= bound + 0.04
+
+
+PRETRAINED = {
+    "transformer_embedder": [
+        Promise("transformer_embedder", "few_shot_accuracy", operator.ge, 0.74),
+        Promise("transformer_embedder", "few_shot_accuracy", four_points_above, "tfidf"),
+    ],
+    "transformer_sentiment_finetuned": [
+        Promise("transformer_sentiment_finetuned", "accuracy", operator.ge, 0.85),
+        Promise(
+            "transformer_sentiment_finetuned",
+            "accuracy",
+            four_points_above,
+            "tfidf_logistic_regression",
+        ),
+    ],
+}
+"""Of one run with the quick profile, which takes minutes."""
+
+
 def test_every_starter_model_has_a_promise() -> None:
     assert {promise.recipe for promise in PROMISES} == set(STARTER)
     assert {recipe for recipe, _ in FULL} == set(STARTER)
@@ -156,3 +178,16 @@ def _three_seeds(
     versions = Store(store).versions(name)
     assert len(versions) == 3
     return [Store(store).open(f"{name}@{version}").manifest for version in versions]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", PRETRAINED)
+def test_recipe_on_pretrained_weights_keeps_its_promises(
+    recipe: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if not request.config.getoption("--full"):
+        pytest.skip("takes ten minutes: make prove")
+    subprocess.run([MODELHUB, "train", recipe, "--store", str(tmp_path)], check=True)
+    manifest = Store(tmp_path).open(recipe).manifest
+    for promise in PRETRAINED[recipe]:
+        promise.check(manifest)

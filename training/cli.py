@@ -16,7 +16,7 @@ from model_store.cli import store_option
 from model_store.store import check_name
 
 if TYPE_CHECKING:
-    from training.recipe import Config, Recipe
+    from training.recipe import Recipe, Settings
 
 
 def add_commands(commands: Any) -> None:
@@ -113,7 +113,7 @@ def _option(annotation: Any) -> dict[str, Any]:
     return {"type": annotation}
 
 
-def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Config":
+def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Settings":
     from pydantic import ValidationError
 
     from training.errors import BadConfig
