@@ -76,8 +76,7 @@ def test_streams_that_come_and_go_leave_nothing_behind(
     assert server.metric("modelhub_sequences_running", model="alphabet") == 0
     assert server.metric("modelhub_sequences_waiting", model="alphabet") == 0
     assert server.metric("modelhub_kv_cache_usage_ratio", model="alphabet") == 0
-    # Only the one that was asked before: each of the others was given up long before its end.
-    assert (
-        server.metric("modelhub_sequences_finished_total", model="alphabet", reason="length") == 1
-    )
+    # A few that were held for long may have been said to their end; the others were given up.
+    finished = server.metric("modelhub_sequences_finished_total", model="alphabet", reason="length")
+    assert 1 <= finished < streams / 10
     assert say(server) == before
