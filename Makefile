@@ -60,7 +60,7 @@ test: dev ## all tests; trains the starter set on the way (under 20 minutes)
 test-fast: dev ## the tests that take seconds
 	$(BIN)/pytest -m "not slow"
 
-prove: dev ## all models over three seeds against their promised scores (half an hour)
+prove: dev ## all models over three seeds against their promised scores (an hour or two)
 	$(BIN)/pytest -s tests/test_scores.py --full -k three_seeds
 
 bench: install ## measure the server against what the graphs and HTTP alone can do (ten minutes)
