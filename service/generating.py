@@ -27,6 +27,11 @@ from service.loaded import LoadedModel
 from service.schema import Ask, Reply
 from service.telemetry import reason_of
 
+NOT_BESIDE_BEAMS: dict[str, object] = {
+    "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1, "seed": None,
+    "logprobs": None,
+}  # fmt: skip
+"""What a search for the likeliest text has no use for, and the value that says nothing."""
 INLINE_BYTES = 16 * 1024
 """Prompts of fewer bytes are encoded on the event loop: a thread would cost more."""
 
@@ -183,12 +188,11 @@ def _whole(parts: list[Said]) -> tuple[Tensors, Mapping[str, Any]]:
 
 def _sampling(wish: SamplingParameters, answer: TextAnswer, lane: DecoderLane) -> Sampling:
     """What the caller said, else what the model says. Raises ItemMismatch."""
-    drawn = wish.temperature is not None or wish.seed is not None
+    given = wish.model_dump(include={*NOT_BESIDE_BEAMS}, exclude_unset=True)
+    drawn = [name for name, value in given.items() if value != NOT_BESIDE_BEAMS[name]]
     beams = wish.beams or (1 if drawn else answer.beams)
-    if beams > 1 and (wish.temperature or wish.logprobs is not None):
-        raise ItemMismatch(
-            f"expected 1 with a temperature or logprobs; got {beams}", field="parameters.beams"
-        )
+    if beams > 1 and drawn:
+        raise ItemMismatch(f"expected 1 beside {drawn[0]}; got {beams}", field="parameters.beams")
     if beams > lane.rows:
         raise ItemMismatch(
             f"expected at most {lane.rows}, as many texts as this model says at a time; got"

@@ -113,6 +113,28 @@ names another.
 """
 
 
+def four_points_above(value: float, bound: float) -> bool:
+    return value >= bound + 0.04
+
+
+PRETRAINED = {
+    "transformer_embedder": [
+        Promise("transformer_embedder", "few_shot_accuracy", operator.ge, 0.74),
+        Promise("transformer_embedder", "few_shot_accuracy", four_points_above, "tfidf"),
+    ],
+    "transformer_sentiment_finetuned": [
+        Promise("transformer_sentiment_finetuned", "accuracy", operator.ge, 0.85),
+        Promise(
+            "transformer_sentiment_finetuned",
+            "accuracy",
+            four_points_above,
+            "tfidf_logistic_regression",
+        ),
+    ],
+}
+"""Of one run with the quick profile, which takes minutes."""
+
+
 def test_every_starter_model_has_a_promise() -> None:
     assert {promise.recipe for promise in PROMISES} == set(STARTER)
     assert {recipe for recipe, _ in FULL} == set(STARTER)
@@ -160,7 +182,7 @@ def _three_seeds(
 ) -> list[Manifest]:
     """What training as ordered publishes with the seeds 0, 1 and 2."""
     if not request.config.getoption("--full"):
-        pytest.skip("takes an hour or two: make prove")
+        pytest.skip("takes two hours: make prove")
     runs = [
         subprocess.Popen([MODELHUB, "train", *order, "--store", store, "--seed", str(seed)])
         for seed in range(3)
@@ -170,3 +192,16 @@ def _three_seeds(
     versions = Store(store).versions(name)
     assert len(versions) == 3
     return [Store(store).open(f"{name}@{version}").manifest for version in versions]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", PRETRAINED)
+def test_recipe_on_pretrained_weights_keeps_its_promises(
+    recipe: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if not request.config.getoption("--full"):
+        pytest.skip("takes ten minutes: make prove")
+    subprocess.run([MODELHUB, "train", recipe, "--store", str(tmp_path)], check=True)
+    manifest = Store(tmp_path).open(recipe).manifest
+    for promise in PRETRAINED[recipe]:
+        promise.check(manifest)

@@ -16,7 +16,7 @@ from model_store.cli import store_option
 from model_store.store import check_name
 
 if TYPE_CHECKING:
-    from training.recipe import Config, Recipe
+    from training.recipe import Recipe, Settings
 
 
 def add_commands(commands: Any) -> None:
@@ -40,6 +40,21 @@ def add_commands(commands: Any) -> None:
     starter = commands.add_parser("starter", help=words, description=words)
     store_option(starter)
     starter.set_defaults(run=_starter)
+    words = "Publish a text model with smaller weights, where it still tells held-out text as well."
+    quantize = commands.add_parser("quantize", help=words, description=words)
+    quantize.add_argument("ref", metavar="REF")
+    store_option(quantize)
+    quantize.add_argument("--to", choices=["int4", "int8"], default="int8", help="(default: int8)")
+    quantize.add_argument("--name", help="publish under this name (default: NAME-int8)")
+    quantize.add_argument(
+        "--text", type=Path, action="append", default=[], metavar="FILE",
+        help="text it has not seen, to judge by (default: what its recipe holds out)",
+    )  # fmt: skip
+    quantize.add_argument(
+        "--most-loss", type=float, default=0.02, metavar="SHARE",
+        help="how much more a held-out token may cost (default: 0.02)",
+    )  # fmt: skip
+    quantize.set_defaults(run=_quantize)
 
 
 def _guarded(work: Any) -> int:
@@ -113,7 +128,7 @@ def _option(annotation: Any) -> dict[str, Any]:
     return {"type": annotation}
 
 
-def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Config":
+def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Settings":
     from pydantic import ValidationError
 
     from training.errors import BadConfig
@@ -193,6 +208,23 @@ def _facts(name: str, kind: "type[Recipe[Any]]") -> dict[str, Any]:
         "data": kind.data_formats,
         "profiles": {key: config.model_dump(mode="json") for key, config in kind.profiles.items()},
     }
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training.quantize import METRIC, Wish, quantize
+
+        name = arguments.name or f"{arguments.ref.partition('@')[0]}-{arguments.to}"
+        check_name(name)
+        wish = Wish(arguments.ref, arguments.to, arguments.store, name, arguments.most_loss,
+                    arguments.text)  # fmt: skip
+        made = quantize(wish)
+        lost = made.metrics[METRIC] / made.baselines["float32"][METRIC] - 1
+        print(f"published {name}@{made.version}: {made.size_bytes / 1e6:.1f} MB, {lost:+.2%} nats"
+              " a held-out token")  # fmt: skip
+        return 0
+
+    return _guarded(work)
 
 
 def _starter(arguments: argparse.Namespace) -> int:

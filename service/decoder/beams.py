@@ -38,6 +38,8 @@ class Beams:
         scores: list[float] = []
         choice = Choice([], [])
         for place in best:
+            if flat[place] == -np.inf:
+                break  # neither it nor what follows can be said
             parent, token = divmod(int(place), logs.shape[1])
             if token in self._end:
                 self._finish(flat[place], self._texts[parent], "stop")
@@ -46,6 +48,11 @@ class Beams:
                 scores.append(flat[place])
                 choice.tokens.append(token)
                 choice.parents.append(parent)
+        while texts and len(texts) < self.width:  # each row says something: what cannot win
+            texts.append(texts[0])
+            scores.append(-np.inf)
+            choice.tokens.append(choice.tokens[0])
+            choice.parents.append(choice.parents[0])
         self._texts, self._scores = texts, np.array(scores)
         if texts and len(texts[0]) >= self._limit:
             for text, score in zip(texts, scores, strict=True):

@@ -26,6 +26,7 @@ class Cache(ABC):
         """The token that comes next in each row."""
         self.lengths = np.zeros(rows, np.int32)
         """How many tokens each row already holds."""
+        self._inputs = {tensor.name for tensor in graph.inputs}
         self.vocabulary = int(self.specs[decoding.logits].shape[-1])
         self.fixed: Tensors = {}
         """What the source's graph gave that stays as it is, and its mask."""
@@ -36,7 +37,8 @@ class Cache(ABC):
         """Begin a sequence, with its source's tensors if there is one."""
         self.lengths[row] = 0
         for name, array in source.items():
-            if name not in self.decoding.cache:
+            # What else its graph tells is meant for others.
+            if name in self._inputs and name not in self.decoding.cache:
                 self._keep(name, row, array)
 
     @abstractmethod

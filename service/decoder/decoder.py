@@ -311,9 +311,9 @@ class Decoder:
                 failed[running[at]] = part
             at += 1 if isinstance(part, Exception) else len(part)
         sound = [row for row, sequence in enumerate(running) if sequence not in failed]
-        for sequence, error in failed.items():
-            self._fail(sequence, error)
         self._go_on([running[row] for row in sound], rows[sound])
+        for sequence, error in failed.items():  # last, as whoever leaves moves other rows
+            self._fail(sequence, error)
 
     def _run(self, start: int, stop: int) -> list[Array | Exception]:
         """Logits of these rows, in order, in as many parts as it took; a row that fails even alone
@@ -330,15 +330,17 @@ class Decoder:
     def _go_on(self, running: Many[Sequence], logits: Array) -> None:
         """The next token of each row, from float32 ``[B, V]``."""
         plain = [row for row, sequence in enumerate(running) if sequence.beams is None]
-        beamed = dict.fromkeys(sequence for sequence in running if sequence.beams is not None)
+        beamed = {  # before any leave: whoever leaves moves other rows
+            sequence: _in_order_of_beams(running, sequence)
+            for sequence in dict.fromkeys(running) if sequence.beams is not None
+        }  # fmt: skip
         if plain:
             whole = len(plain) == len(running)
             self._say(
                 running if whole else [running[row] for row in plain],
                 logits if whole else logits[plain],
             )
-        for sequence in beamed:
-            own = [row for row, owner in enumerate(running) if owner is sequence]
+        for sequence, own in beamed.items():
             self._search(sequence, logits[own])
 
     def _say(self, sequences: Many[Sequence], logits: Array) -> None:
@@ -354,8 +356,12 @@ class Decoder:
                 self._fail(sequence, ModelFault("the model's numbers for the next token are none"))
                 continue
             token = int(chosen[row])
-            scores = (score(raw[row], token, sequence),) if row in raw else ()
-            delta = self._said(sequence, token, scores)
+            try:
+                scores = (score(raw[row], token, sequence),) if row in raw else ()
+                delta = self._said(sequence, token, scores)
+            except Exception as error:  # noqa: BLE001 - a tokenizer raises what it likes
+                self._fail(sequence, error)
+                continue
             self._told.append((sequence, delta))
             if delta.finish_reason:
                 self._leave(sequence)
@@ -389,8 +395,12 @@ class Decoder:
             self._cache.tokens[sequence.rows, 0] = choice.tokens
             return
         sequence.said, reason = beams.best
-        text = "".join([sequence.speech.add(token) for token in sequence.said])
-        text += sequence.speech.end()
+        try:
+            text = "".join([sequence.speech.add(token) for token in sequence.said])
+            text += sequence.speech.end()
+        except Exception as error:  # noqa: BLE001 - a tokenizer raises what it likes
+            self._fail(sequence, error)
+            return
         self._told.append((sequence, Delta(len(sequence.said), text, reason)))
         self._leave(sequence)
 
@@ -412,8 +422,9 @@ class Decoder:
         """On the event loop, once for the whole round."""
         now = time.monotonic()
         for sequence, outcome in told:
-            if sequence.cancelled:
+            if sequence.cancelled or sequence.ended:
                 continue
+            sequence.ended = isinstance(outcome, Exception) or bool(outcome.finish_reason)
             try:
                 self._count(sequence, outcome, now)
                 sequence.sink(outcome)
@@ -435,6 +446,13 @@ class Decoder:
             meter.said_tokens.observe(len(sequence.said))
             meter.total_s.observe(now - sequence.arrived)
             meter.finished[outcome.finish_reason] += 1
+
+
+def _in_order_of_beams(running: Many[Sequence], sequence: Sequence) -> list[int]:
+    """Where each of its beams stands among those that run; one place when it has just been read."""
+    places = [place for place, owner in enumerate(running) if owner is sequence]
+    found = dict(zip(sorted(sequence.rows), places, strict=False))
+    return [found[row] for row in sequence.rows if row in found]
 
 
 def _average(past: float, now: float) -> float:

@@ -97,7 +97,7 @@ class DecoderLane:
         if self.decoding.source:
             return  # only its source's graph can give what it needs
         cache = self.cache
-        tokens = [(self.decoding.start or (0,))[0]] * min(WARM_TOKENS, self.context - 2)
+        tokens = [(self.decoding.start or (0,))[0]] * max(1, min(WARM_TOKENS, self.context - 2))
         cache.open(0, {})
         cache.read(0, tokens)
         cache.step(0, 1)

@@ -34,14 +34,14 @@ class Prefixes:
         if not self._max_bytes:
             return 0
         self.asked += len(prompt)
-        start = 0
-        for key in _keys(prompt[: len(prompt) - 1]):
+        start, keys = 0, _keys(prompt[: len(prompt) - 1])
+        for key in keys:
             block = self._blocks.get(key)
             if block is None:
                 break
-            self._blocks.move_to_end(key)
             self._cache.restore(row, start, block)
             start += BLOCK
+        self._touch(keys[: start // BLOCK])
         self.found += start
         return start
 
@@ -49,18 +49,24 @@ class Prefixes:
         """Remember the blocks of a prompt that a row has read, those of them that are new."""
         if not self._max_bytes:
             return
-        for place, key in enumerate(_keys(prompt)):
+        keys = _keys(prompt)
+        for place, key in enumerate(keys):
             if key in self._blocks:
-                self._blocks.move_to_end(key)
                 continue
             block = self._cache.save(row, place * BLOCK, (place + 1) * BLOCK)
             if block is None:
                 return
             self._blocks[key] = block
             self.size_bytes += sum(array.nbytes for array in block)
+        self._touch(keys)
         while self.size_bytes > self._max_bytes:
             _, block = self._blocks.popitem(last=False)
             self.size_bytes -= sum(array.nbytes for array in block)
+
+    def _touch(self, keys: Sequence[bytes]) -> None:
+        """Used just now. The beginning counts as used last: without it the rest is of no use."""
+        for key in reversed(keys):
+            self._blocks.move_to_end(key)
 
 
 def _keys(tokens: Sequence[int]) -> list[bytes]:

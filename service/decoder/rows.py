@@ -32,12 +32,12 @@ class Rows:
 
     def join(self, sequence: Sequence) -> None:
         """Its prompt is read: it gets the rows behind those that run."""
-        self.reading.remove(sequence)
         first = len(self.running)
         wanted = list(range(first, first + sequence.width))
         self._clear(wanted, sequence)
         if sequence.rows != wanted:
             self._cache.copy(sequence.rows * len(wanted), wanted)
+        self.reading.remove(sequence)
         sequence.rows = wanted
         self.running += [sequence] * len(wanted)
 
@@ -48,9 +48,10 @@ class Rows:
             return
         for row in sorted(sequence.rows, reverse=True):
             last = len(self.running) - 1
+            if row != last:  # what fails here must lose nobody, so nobody is moved before
+                self._cache.copy([last], [row])
             moved = self.running.pop()
             if row != last:
-                self._cache.copy([last], [row])
                 self.running[row] = moved
                 moved.rows[moved.rows.index(last)] = row
         sequence.rows = []
@@ -75,7 +76,7 @@ class Rows:
         """Whoever reads into one of these rows goes on in another one."""
         home = newcomer.rows[0]
         for other in self.reading:
-            if other.rows[0] not in wanted:
+            if other is newcomer or other.rows[0] not in wanted:
                 continue
             if home not in wanted:  # they change places
                 self._cache.copy([home, other.rows[0]], [other.rows[0], home])

@@ -15,12 +15,18 @@ SHORT_LIST = 256
 
 
 def choose(logits: Array, sequences: Many[Sequence]) -> Array:
-    """float32 ``[B, V]``, one row a sequence → int64 ``[B]``. Rows are changed in place."""
+    """float32 ``[B, V]``, one row a sequence → int64 ``[B]``. Rows are changed in place. Of a row
+    that has NaN, or no finite number at the top, a token whose number is not finite is given.
+    """
     for row, sequence in enumerate(sequences):
         if sequence.sampling.repetition_penalty != 1:
             _penalise(logits[row], sequence)
     chosen: Array = logits.argmax(axis=1)
-    drawing = [row for row, sequence in enumerate(sequences) if not sequence.sampling.greedy]
+    sound = np.isfinite(logits[np.arange(len(chosen)), chosen])  # to argmax, NaN is the largest
+    drawing = [
+        row for row, sequence in enumerate(sequences)
+        if sound[row] and not sequence.sampling.greedy
+    ]  # fmt: skip
     if drawing:
         some = logits if len(drawing) == len(sequences) else logits[drawing]
         chosen[drawing] = _draw(some, [sequences[row] for row in drawing])
@@ -30,8 +36,8 @@ def choose(logits: Array, sequences: Many[Sequence]) -> Array:
 def score(logits: Array, token: int, sequence: Sequence) -> TokenScore:
     """Of one row float32 ``[V]``: the model's own probabilities, whatever was then drawn from."""
     logs = log_softmax(logits)
-    wanted = sequence.sampling.logprobs or 0
-    top = np.argpartition(-logs, wanted)[:wanted] if wanted else np.empty(0, np.int64)
+    wanted = min(sequence.sampling.logprobs or 0, len(logs))
+    top = np.argpartition(-logs, wanted - 1)[:wanted] if wanted else np.empty(0, np.int64)
     top = top[np.argsort(-logs[top], kind="stable")]
     show = sequence.speech.show
     return TokenScore(

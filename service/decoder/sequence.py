@@ -14,6 +14,8 @@ from service.decoder.speech import Speech
 from service.schema import Priority
 
 _numbers = itertools.count()
+COLD = 1e-5
+"""Below this temperature only the likeliest would ever be drawn, and the numbers overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0 or self.top_k == 1
+        return self.temperature < COLD or self.top_k == 1
 
     @property
     def plain(self) -> bool:
@@ -95,6 +97,8 @@ class Sequence:
     """How long it waited for a row; below zero while it waits."""
     told: float = 0.0
     """When its caller was last told something, on the monotonic clock."""
+    ended: bool = False
+    """Its caller was told its end, and is told nothing more."""
     rng: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:

@@ -118,8 +118,8 @@ def test_service_monitor_fits_its_definition() -> None:
 
 def test_definition_would_find_a_mistake() -> None:
     monitor = only(chart("--values", FULL), "ServiceMonitor")
-    monitor["spec"]["endpoints"][0]["intervall"] = "5s"
-    with pytest.raises(AssertionError, match="intervall"):
+    monitor["spec"]["endpoints"][0]["every"] = "5s"
+    with pytest.raises(AssertionError, match="every"):
         check_custom(monitor)
 
 

