@@ -64,7 +64,7 @@ test-fast: dev ## the tests that take seconds
 prove: dev ## the full profiles over three seeds against their promised scores (half an hour)
 	$(BIN)/pytest -s tests/test_scores.py --full -k full_profile
 
-prove-applications: dev ## the same for what is not in the starter set, in the quick profile (20 minutes)
+prove-applications: dev ## the same for what is not in the starter set, two hours
 	$(BIN)/pytest -s tests/test_scores.py --full -k "application or pretrained"
 
 bench: install ## measure the server against what the graphs and HTTP alone can do (ten minutes)

@@ -78,7 +78,7 @@ def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--full", action="store_true", help="train the full profiles too (half an hour)"
+        "--full", action="store_true", help="train the full profiles too (an hour or two)"
     )
     parser.addoption("--soak", action="store_true", help="run the slow proofs of the server too")
     parser.addoption("--image", help="the container image to test (make image-test)")
