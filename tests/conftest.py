@@ -36,6 +36,7 @@ class Trained(NamedTuple):
 
 
 OWN_PICTURES = {"svm_features"}
+"""Recipes whose own data a test may not fetch."""
 
 
 class Silent:
