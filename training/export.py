@@ -18,6 +18,7 @@ from training.errors import ParityError
 from training.recipe import GraphExport
 
 ROW_AXIS = "batch"
+CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "onnxruntime.quantization")
 OPSET = 20
 EXAMPLE_ROWS = 3  # more than one: an axis of length 1 would be taken for a constant
 
@@ -29,7 +30,7 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
     dims = {label: torch.export.Dim(label) for key in sample for label in axes[key].values()}
     shapes = [{axis: dims[label] for axis, label in axes[key].items()} for key in sample]
     path = folder / f"{name}.onnx"
-    with _quiet():
+    with quiet():
         program: Any = torch.onnx.export(
             graph.module.eval(),
             tuple(sample.values()),
@@ -92,9 +93,9 @@ def _spec(value: onnx.ValueInfoProto) -> Tensor:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns of its own internals; errors still rise."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet() -> Iterator[None]:
+    """These libraries print their progress and warn of their own internals; errors still rise."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

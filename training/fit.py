@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from training.checkpoint import Checkpoints
 from training.errors import BadConfig
 from training.progress import Reporter
-from training.recipe import Config, Networks, Recipe
+from training.recipe import Config, Networks, OneShot, Recipe
 
 CHECKPOINT_EVERY_S = 15.0
 
@@ -72,6 +72,8 @@ def fit(
     if device == "cuda" and not torch.cuda.is_available():
         raise BadConfig("--device cuda: torch sees no CUDA device here")
     set_seed((recipe.config.seed * 1000 + fold) % 2**32)
+    if isinstance(recipe, OneShot):
+        return _built(recipe, fold, progress)
     # Told of no device, accelerate would start each of many processes on a training of its own.
     accelerator = Accelerator(cpu=device == "cpu" or not torch.accelerator.is_available())
     loop = _Loop(recipe, fold, accelerator)
@@ -93,6 +95,16 @@ def fit(
     progress.stop(loop.note())
     accelerator.free_memory()
     return Fitted(networks, loop.history)
+
+
+def _built(recipe: OneShot[Any], fold: int, progress: Reporter) -> Fitted:
+    started = time.monotonic()
+    progress.start(f"fold {fold + 1}/{recipe.folds}" if recipe.folds > 1 else "", 1)
+    networks = recipe.build(fold)
+    for network in networks.values():
+        network.requires_grad_(False).eval()
+    progress.stop("made in one go")
+    return Fitted(networks, History(seconds=time.monotonic() - started))
 
 
 class _Loop:

@@ -109,6 +109,8 @@ def _draft(
             seed=recipe.config.seed,
             data=recipe.data_source,
             data_license=recipe.data_license,
+            weights=recipe.weights,
+            weights_license=recipe.weights_license,
             train_seconds=round(sum(fold.history.seconds for fold in fitted), 1),
             packages={package: version(package) for package in RECORDED},
         ),

@@ -30,12 +30,24 @@ Networks: TypeAlias = dict[str, nn.Module]
 """What a recipe trains, by name. Most have one; a GAN has two."""
 
 
-class Config(BaseModel):
-    """A recipe's settings. Each field is a flag of ``modelhub train``, its description the help."""
+class Settings(BaseModel):
+    """What any recipe can be told. Each field is a flag of ``modelhub train``, its description the
+    help.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same model (on CPU)")
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="CPU threads; another number, another order of sums",
+    )
+
+
+class Config(Settings):
+    """The settings of a recipe that learns step by step."""
+
     epochs: int = Field(ge=1, description="passes over the training data at most")
     batch_size: int = Field(default=64, ge=1, description="rows a step")
     learning_rate: float = Field(gt=0, description="peak learning rate")
@@ -44,17 +56,12 @@ class Config(BaseModel):
     average: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the running average of weights; 0 is off"
     )
-    threads: int = Field(
-        default=1,
-        ge=1,
-        description="CPU threads; another number, another order of sums",
-    )
     patience: int = Field(
         default=10, ge=1, description="epochs without a better validation loss before it stops"
     )
 
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -127,12 +134,16 @@ class Recipe(ABC, Generic[C]):
     description: ClassVar[str]
     data_formats: ClassVar[str]
     """What ``--data PATH`` takes, for ``modelhub recipes --show``."""
-    profiles: ClassVar[Mapping[str, Config]]
+    profiles: ClassVar[Mapping[str, Settings]]
     """``quick`` (the starter's) and ``full``; both of the recipe's own Config class."""
     smoke: ClassVar[Mapping[str, Any]] = {"epochs": 1}
     """What of the quick profile a test changes, so that a whole run takes it seconds."""
-    license: ClassVar[str] = "Apache-2.0"
-    """Of the trained weights, so far as the data's licence does not say more."""
+    license: str = "Apache-2.0"
+    """Of the trained weights. :meth:`load` changes it where the data's licence asks for more."""
+
+    weights: ClassVar[str] = "from scratch"
+    """Where the weights come from that the training starts with."""
+    weights_license: ClassVar[str] = ""
 
     data_source: str
     data_license: str
@@ -184,11 +195,10 @@ class Recipe(ABC, Generic[C]):
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
         """One per network, by the same name; networks without one are not trained."""
+        config: Any = self.config  # a Config: what learns by steps has one
         return {
             name: torch.optim.AdamW(
-                network.parameters(),
-                lr=self.config.learning_rate,
-                weight_decay=self.config.weight_decay,
+                network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
             )
             for name, network in networks.items()
         }
@@ -212,6 +222,29 @@ class Recipe(ABC, Generic[C]):
     @abstractmethod
     def package(self, networks: Networks, folder: Path) -> Package:
         """The graphs and verbs of the last fold; assets such as a tokenizer go to ``folder``."""
+
+
+class OneShot(Recipe[C]):
+    """A recipe whose networks are finished when they are built: pretrained and taken as they are,
+    or fitted by a library in one go. There are no steps, so there is nothing to resume.
+    """
+
+    smoke: ClassVar[Mapping[str, Any]] = {}
+
+    def steps(self, fold: int) -> int:
+        return 0
+
+    def batches(self, fold: int, epoch: int) -> Iterable[Any]:
+        return ()
+
+    def step(self, networks: Networks, batch: Any) -> Iterator[tuple[str, Tensor]]:
+        return iter(())
+
+    def validate(self, networks: Networks, fold: int) -> float:
+        return 0.0
+
+    def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
+        return {}
 
 
 def names() -> list[str]:
@@ -243,6 +276,6 @@ def find(name: str) -> type[Recipe[Any]]:
 
 
 __all__ = [
-    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "Networks", "Package", "Recipe", "find",
-    "names",
+    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "Networks", "OneShot", "Package", "Recipe",
+    "Settings", "find", "names",
 ]  # fmt: skip

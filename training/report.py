@@ -20,7 +20,9 @@ def write(
     folder: Path, name: str, draft: Draft, histories: Sequence[History], scores: Evaluation
 ) -> None:
     """Write ``card.md`` and one PNG per picture."""
-    figures = {"learning_curve": learning_curve(histories), **scores.figures}
+    learned = [history for history in histories if history.losses]
+    figures = {"learning_curve": learning_curve(learned)} if learned else {}
+    figures |= scores.figures
     for stem, figure in figures.items():
         figure.savefig(folder / f"{stem}.png", dpi=DPI, bbox_inches="tight")
     (folder / CARD_FILE).write_text(
@@ -40,6 +42,7 @@ def card(name: str, draft: Draft, pictures: Sequence[str], samples: str = "") ->
     )
     worst = max(parity.max_difference for parity in draft.parity.values())
     shown = "\n".join(f"![{stem.replace('_', ' ')}]({stem}.png)" for stem in pictures)
+    pictures_section = f"\n## Pictures\n\n{shown}\n" if pictures else ""
     return f"""# {name}
 
 {draft.description}
@@ -59,18 +62,16 @@ ONNX Runtime differs from torch by at most {worst:.1e}.
 
 {_origin(draft.provenance)}
 
-## Pictures
-
-{shown}
-"""
+{pictures_section}"""
 
 
 def _origin(origin: Provenance | None) -> str:
     if origin is None:
         return "Unknown."
+    license_of_weights = f" (licence: {origin.weights_license})" if origin.weights_license else ""
     settings = ", ".join(f"{key}={value}" for key, value in origin.config.items())
     return f"""- Data: {origin.data} (licence: {origin.data_license}).
-- Weights: {origin.weights}.
+- Weights: {origin.weights}{license_of_weights}.
 - Made by `modelhub train {origin.recipe} --profile {origin.profile} --seed {origin.seed}` in \
 {origin.train_seconds:.0f} s of training ({settings})."""
 

@@ -1,7 +1,7 @@
 """Text items: a string → token ids and, where the graph takes one, their mask: int64 ``[1, T]``."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -47,7 +47,8 @@ class TextInput(InputKind):
         tokenizer = Tokenizer.from_file(str(folder / self.tokenizer))
 
         def encode(item: object, parameters: TextParameters) -> Encoded:
-            ids = tokenizer.encode(self._text(item, parameters)).ids
+            encoding = tokenizer.encode(self._text(item, parameters))
+            ids = encoding.ids
             if not ids:
                 raise ItemMismatch(f"expected text with a word in it; got {show(item)}")
             if self.max_tokens and len(ids) > self.max_tokens and not parameters.truncate:
@@ -55,7 +56,7 @@ class TextInput(InputKind):
                     f"expected at most {self.max_tokens} tokens; got {len(ids)}"
                     " (parameters.truncate: true cuts the rest)"
                 )
-            tokens = np.array([ids[: self.max_tokens]], dtype=np.int64)
+            tokens = np.array([cut(encoding, self.max_tokens or len(ids))], dtype=np.int64)
             tensors = {self.tokens: tokens}
             return Encoded(tensors | ({self.mask: np.ones_like(tokens)} if self.mask else {}))
 
@@ -73,3 +74,16 @@ class TextInput(InputKind):
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise ItemMismatch("expected Unicode text; got half of a surrogate pair")
         return text
+
+
+def cut(encoding: Any, max_tokens: int) -> list[int]:
+    """As many of a text's tokens as fit. What the tokenizer sets after a text, such as BERT's
+    ``[SEP]``, stays at its end.
+    """
+    ids: list[int] = encoding.ids
+    if len(ids) <= max_tokens:
+        return ids
+    marks = next(
+        place for place, mark in enumerate([*encoding.special_tokens_mask[::-1], 0]) if not mark
+    )
+    return ids[: max_tokens - marks] + ids[len(ids) - marks :]

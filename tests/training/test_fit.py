@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.toys import Quiet, Toy, ToyGan, config, same, train
+from tests.training.toys import Quiet, Toy, ToyConfig, ToyGan, config, same, train
 from training.errors import BadConfig
-from training.recipe import Config, Networks
+from training.recipe import Config, Networks, OneShot
 
 # --- learning ----------------------------------------------------------------------------------
 
@@ -144,6 +144,25 @@ def test_two_networks_are_stepped_in_turn_and_the_second_loss_sees_the_first_ste
         assert torch.equal(turn["after"], following["before"])
     assert set(fitted.history.losses) == {"generator", "discriminator"}
     assert all(len(losses) == 2 for losses in fitted.history.losses.values())
+
+
+def test_networks_that_are_made_in_one_go_are_kept_as_they_were_built() -> None:
+    class Ready(OneShot[ToyConfig], Toy):
+        """Its weights are all there."""
+
+        def build(self, fold: int) -> Networks:
+            return {"ready": torch.nn.Linear(2, 2)}
+
+    progress = Quiet()
+    fitted = train(Ready(config()), progress=progress)
+    assert progress.notes == ["made in one go"]
+    assert fitted.history.losses == {}
+    network = fitted.networks["ready"]
+    assert isinstance(network, torch.nn.Linear)
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    torch.manual_seed(0)
+    assert torch.equal(network.weight, torch.nn.Linear(2, 2).weight)
 
 
 def test_a_network_without_an_optimizer_is_left_as_it_is() -> None:

@@ -91,6 +91,23 @@ def test_what_the_model_says_is_on_the_card_where_it_says_something(draft: Draft
     assert "\n## Samples\n\n> **To be** or not\n\n## Origin\n" in card
 
 
+def test_the_card_names_the_licence_of_weights_it_started_from(draft: Draft) -> None:
+    assert draft.provenance
+    assert "- Weights: from scratch.\n" in report.card("toy", draft, [])
+    given = {"weights": "a net", "weights_license": "MIT"}
+    origin = draft.provenance.model_copy(update=given)
+    card = report.card("toy", draft.model_copy(update={"provenance": origin}), [])
+    assert "- Weights: a net (licence: MIT).\n" in card
+
+
+def test_what_was_not_learned_step_by_step_has_no_learning_curve(
+    tmp_path: Path, draft: Draft
+) -> None:
+    report.write(tmp_path, "toy", draft, [History()], Evaluation({"roc_auc": 1.0}, {}, ""))
+    assert [path.name for path in tmp_path.iterdir()] == ["card.md"]
+    assert "Pictures" not in (tmp_path / "card.md").read_text(encoding="utf-8")
+
+
 def test_every_picture_is_a_png_that_the_card_shows(tmp_path: Path, draft: Draft) -> None:
     figure = Figure()
     figure.subplots().plot([1, 2])

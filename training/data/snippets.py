@@ -23,6 +23,7 @@ ARCHIVE = Archive(
     "vaderSentiment-3.3.2.tar.gz",
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
     source=True,
+    size_bytes=2_466_783,
 )
 INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 MOVIES = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
@@ -30,7 +31,10 @@ OTHERS = tuple(
     f"hutto_ICWSM_2014/{name}_GroundTruth.txt"
     for name in ("amazonReviewSnippets", "tweets", "nytEditorialSnippets")
 )
+KINDS = ("film review", "product review", "tweet", "leading article")
+"""What ``MOVIES`` and then each of ``OTHERS`` holds."""
 SOURCE = "vaderSentiment 3.3.2, rated sentences of film reviews (Hutto and Gilbert 2014)"
+SOURCE_OF_ALL = "vaderSentiment 3.3.2, rated sentences of four kinds (Hutto and Gilbert 2014)"
 LICENSE = "MIT (package); the texts quote third parties"
 SURE = 0.5
 """Raters agree on the sign of a mean rating from here; nearer to 0 it is a coin's toss."""
@@ -64,6 +68,15 @@ def movies() -> Snippets:
 def others() -> Snippets:
     """About 12,000 sentences on products, of tweets and of leading articles. Raises DataError."""
     return _rated(OTHERS)
+
+
+def kinds() -> Snippets:
+    """All of them, with what kind of text each is for a label. Raises DataError."""
+    label_of: dict[str, int] = {}
+    for label, member in enumerate([MOVIES, *OTHERS]):
+        for text in _rated([member]).texts:
+            label_of.setdefault(text, label)
+    return Snippets(list(label_of), np.array(list(label_of.values())), KINDS)
 
 
 def own(path: Path, text_column: str, label_column: str) -> Snippets:

@@ -30,7 +30,6 @@ Bayes and within the error of logistic regression: this recipe shows the family,
 it starts and how the epoch is chosen were settled with test scores in sight: slightly lucky ones.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeAlias
@@ -50,6 +49,7 @@ from training import report
 from training.data import snippets
 from training.errors import BadConfig
 from training.parts.encoder import Encoder
+from training.parts.labelled_texts import baselines, scores, split, wanted
 from training.parts.tokens import UNKNOWN, by_length, learn_tokenizer, pad
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
@@ -58,14 +58,8 @@ Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 NETWORK = "classifier"
 MAX_TOKENS = 128
 LENGTHS = (16, 32, 64, MAX_TOKENS)
-TEST_SHARE, VALIDATION_SHARE = 0.2, 0.08
-SURENESS = 1.5
-"""Rating → wanted probability, as a sigmoid: a text that raters disputed should teach less."""
-SMOOTHING = 0.1
-"""The same for labels without ratings."""
 OTHER_WEIGHT = 0.3
 MAX_SHOWN_LABELS = 20
-WORDS = re.compile(r"\w+")
 
 
 class SentimentConfig(Config):
@@ -149,7 +143,7 @@ class TransformerSentiment(Recipe[SentimentConfig]):
             self.data_source, self.data_license = snippets.SOURCE, snippets.LICENSE
         others = snippets.others() if settings.other_texts and not data else None
         self.texts, self.labels, self.names = texts.texts, texts.labels, texts.label_names
-        self.train, self.validation, self.test = self._split()
+        self.train, self.validation, self.test = split(self.labels, settings.seed)
         lesson = [self.texts[row] for row in self.train] + (others.texts if others else [])
         self.tokenizer = learn_tokenizer(lesson, settings.vocabulary)
         self.ids = self._tokenize(self.texts)
@@ -158,20 +152,6 @@ class TransformerSentiment(Recipe[SentimentConfig]):
         self.lesson_weights[len(self.train) :] = OTHER_WEIGHT
         if others:
             self.lesson_wanted = torch.cat([self.lesson_wanted, wanted(others)])
-
-    def _split(self) -> list[Array]:
-        """Training, validation and test rows, each label in its share."""
-        rng = np.random.default_rng(self.config.seed)
-        parts: list[list[Array]] = [[], [], []]
-        for label in range(len(self.names)):
-            rows = rng.permutation(np.flatnonzero(self.labels == label))
-            test, validation = (
-                max(1, round(share * len(rows))) for share in (TEST_SHARE, VALIDATION_SHARE)
-            )
-            cut = np.split(rows, [test, test + validation])
-            for part, some in zip(parts, (cut[2], cut[1], cut[0]), strict=True):
-                part.append(some)
-        return [rng.permutation(np.concatenate(part)) for part in parts]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """At least one token each: a text of nothing known is one unknown word."""
@@ -267,29 +247,9 @@ class TransformerSentiment(Recipe[SentimentConfig]):
         figures = {}
         if len(self.names) <= MAX_SHOWN_LABELS:
             figures["confusion_matrix"] = report.confusion_matrix(truth, guess, self.names)
-        return Evaluation(metrics, self._baselines(truth), description, figures)
-
-    def _baselines(self, truth: Array) -> dict[str, dict[str, float]]:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.naive_bayes import MultinomialNB
-
-        known = np.concatenate([self.train, self.validation])
-        # Words of one letter count too: a user's texts may have no others.
-        vectorizer = TfidfVectorizer(
-            ngram_range=(1, 2), tokenizer=WORDS.findall, token_pattern=None
-        )
-        table = vectorizer.fit_transform([self.texts[row] for row in known])
-        unseen = vectorizer.transform([self.texts[row] for row in self.test])
-        kinds = {
-            # C = 10 is best of 1 and 10 on seeds 0, 1, 2 (by 1.6 to 2.2 points).
-            "tfidf_logistic_regression": LogisticRegression(C=10, max_iter=1000),
-            "tfidf_naive_bayes": MultinomialNB(),
-        }
-        return {
-            name: scores(kind.fit(table, self.labels[known]).predict_proba(unseen), truth)
-            for name, kind in kinds.items()
-        }
+        every = np.concatenate([self.train, self.validation])
+        plain = baselines(self.texts, self.labels, every, self.test)
+        return Evaluation(metrics, plain, description, figures)
 
     def package(self, networks: Networks, folder: Path) -> Package:
         self.tokenizer.save(str(folder / "tokenizer.json"))
@@ -331,22 +291,3 @@ def start_as_naive_bayes(
     with torch.no_grad():
         encoder.lookup.weight[:, :axes] = 0.1 * evidence[:, :axes]
         head.weight[:, width : width + axes] = strength * torch.eye(labels, axes)
-
-
-def wanted(texts: snippets.Snippets) -> Tensor:
-    """The probabilities to aim at: float ``[N, K]``."""
-    if texts.ratings is not None:
-        second = torch.sigmoid(SURENESS * torch.tensor(texts.ratings, dtype=torch.float32))
-        return torch.stack([1 - second, second], dim=1)
-    classes = len(texts.label_names)
-    sure = F.one_hot(torch.tensor(texts.labels), classes).float()
-    return sure * (1 - SMOOTHING) + SMOOTHING / classes
-
-
-def scores(probabilities: Array, truth: Array) -> dict[str, float]:
-    """Of float ``[N, K]`` against int ``[N]``."""
-    right = np.clip(probabilities[np.arange(len(truth)), truth], 1e-7, 1)
-    return {
-        "accuracy": float((probabilities.argmax(1) == truth).mean()),
-        "cross_entropy": float(-np.log(right).mean()),
-    }

@@ -1,5 +1,16 @@
 """A Transformer from scratch that says how a word is spoken, letter by letter read and sound by
 sound written.
+
+What was tried, seed 0, one beam, in % of sounds and of words wrong on the held-out words:
+
+==========================================  ====  =====
+dropout 0.1, four epochs                    9.63  37.22
+no dropout, five epochs: this one (quick)   7.49  30.24
+table of letter windows                     8.96  39.66
+==========================================  ====  =====
+
+On the 2,000 words that stop it, four beams instead of one take quick from 7.37 and 29.3 to 7.07 and
+28.9. The full profile was not run yet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,13 +57,13 @@ class TransformerSpeller(SayingAnew[SpellerConfig]):
 
     family: ClassVar[Family] = "transformer"
     task = "pronunciation"
-    description = "Says how an English word is spoken, as the sounds of the CMU dictionary."
+    description = "Says how an English word is spoken, in the sounds of the CMU dictionary."
     data_formats = (
         "a CSV with a column of words and a column of their sounds, apart by blanks; a word may"
         " have several rows"
     )
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": SpellerConfig(epochs=4, batch_size=256, learning_rate=3e-3),
+        "quick": SpellerConfig(epochs=5, batch_size=256, learning_rate=3e-3, dropout=0.0),
         "full": SpellerConfig(
             epochs=24, batch_size=256, learning_rate=3e-3, width=256, layers=3, beams=4
         ),

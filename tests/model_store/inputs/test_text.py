@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from model_store.errors import ItemError, ItemMismatch, ItemTooLarge
 from model_store.inputs.text import TextInput, TextParameters
@@ -64,6 +64,18 @@ def test_truncate_cuts_what_is_too_long_and_leaves_the_rest_alone(folder: Path) 
     np.testing.assert_array_equal(cut["tokens"], whole)
     assert cut["mask"].shape == whole.shape
     assert encode("~", folder, CUT).tensors["tokens"].shape == (1, 1)
+
+
+def test_what_a_tokenizer_sets_around_a_text_survives_the_cut(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"<": 0, ">": 1, "a": 2, "b": 3}))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="< $A >", special_tokens=[("<", 0), (">", 1)]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    spec = TextInput(max_tokens=5)
+    assert encode("a b a", tmp_path, CUT, spec).tensors["tokens"].tolist() == [[0, 2, 3, 2, 1]]
+    assert encode("a b b a", tmp_path, CUT, spec).tensors["tokens"].tolist() == [[0, 2, 3, 3, 1]]
 
 
 def test_too_many_characters_are_refused_with_their_number(folder: Path) -> None:

@@ -11,12 +11,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from service.decoder import decoder as module
 from service.decoder.sequence import Delta, Sampling
 from service.decoder.speech import Speech
 from service.errors import DeadlinePassed, ModelFault, NotReady, OutOfMemory, Overloaded
+from service.runner import CUDA
 from service.schema import Priority
 from tests.service.decoder.bundles import CONTEXT, LETTERS, SIZE, TAME, VOID, prompts, walk
 from tests.service.decoder.conftest import Benches
@@ -24,6 +26,7 @@ from tests.service.decoder.workbench import GREEDY, Bench, Run, Voice, drained, 
 from tests.service.workbench import PATIENCE_S, until
 
 WARM = Sampling(temperature=2.0, top_k=20)
+NO_CUDA = CUDA not in onnxruntime.get_available_providers()
 only_shared = pytest.mark.parametrize("form", ["shared"])
 
 
@@ -643,3 +646,15 @@ async def test_hundreds_that_come_and_go_leave_nothing_behind(benches: Benches) 
             await voice.end()
             assert voice.text == text_of(voice.spoken.prompt, voice.spoken.limit)
     await drained(bench)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(NO_CUDA, reason="ONNX Runtime has no CUDA here")
+async def test_texts_on_a_gpu_are_those_worked_out_on_paper(benches: Benches) -> None:
+    bench = benches(device="cuda")
+    assert bench.runner.provider == CUDA
+    wishes = prompts(8) + prompts(2, length=40, seed=1)
+    voices = [bench.say(prompt) for prompt in wishes]
+    for voice, prompt in zip(voices, wishes, strict=True):
+        await voice.end()
+        assert voice.text == text_of(prompt)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from training.data.snippets import Snippets
 from training.errors import BadConfig
 from training.parts.encoder import Encoder
 from training.parts.tokens import pad
@@ -16,7 +15,6 @@ from training.recipes.transformer_sentiment import (
     NETWORK,
     SentimentConfig,
     TransformerSentiment,
-    wanted,
 )
 
 
@@ -95,24 +93,6 @@ def test_before_any_step_it_already_knows_what_naive_bayes_does(data: Path) -> N
         guess = recipe._log_probabilities(network, recipe.test).argmax(1).numpy()
 
     assert (guess == recipe.labels[recipe.test]).all()
-
-
-def test_disputed_ratings_are_aimed_at_less_surely() -> None:
-    ratings = np.array([-3.0, -0.5, 0.5, 3.0])
-    labels = (ratings > 0).astype(np.int64)
-    aims = wanted(Snippets(list("abcd"), labels, ("negative", "positive"), ratings))
-
-    assert torch.allclose(aims.sum(1), torch.ones(4))
-    assert (aims[:, 1].diff() > 0).all()
-    assert aims[2, 1] < 0.7 < 0.98 < aims[3, 1]
-
-
-def test_labels_without_ratings_are_aimed_at_almost_surely() -> None:
-    aims = wanted(Snippets(["a", "b"], np.array([0, 2]), ("x", "y", "z")))
-
-    assert aims.argmax(1).tolist() == [0, 2]
-    assert torch.allclose(aims.sum(1), torch.ones(2))
-    assert aims.max() < 1
 
 
 def test_saved_tokenizer_gives_the_tokens_that_were_learned_from(
