@@ -60,13 +60,13 @@ def import_model(store: Store, path: Path, name: str, said: Said) -> Manifest:
 
 
 def _read_plain(path: Path, said: Said) -> Exported:
-    """A graph and nothing beside it but its weights. What was inferred goes into the description:
-    once published, it holds.
+    """A graph and nothing beside it but its weights. What was inferred goes into the description,
+    as once published it holds; all but the tensors, which the manifest has anyway.
     """
     if said.context is not None:
         raise NotImportable(f"--context: {path.name} is one graph; a decoder comes as its folder")
     draft, notes, beside = infer_draft(path, path.name)
-    draft = draft.model_copy(update={"description": " ".join([draft.description, *notes])})
+    draft = draft.model_copy(update={"description": " ".join([draft.description, *notes[1:]])})
     return Exported(draft, {name: path.parent / name for name in (path.name, *beside)})
 
 

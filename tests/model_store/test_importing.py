@@ -14,6 +14,8 @@ import pytest
 from onnx import helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from model_store.cli import main
+from tests.buckets import S3
 from tests.model_store.commands import Modelhub
 from tests.model_store.graphs import echo, model_of, stored, values
 
@@ -200,6 +202,15 @@ def test_a_plain_graph_is_published_with_digests(modelhub: Modelhub, tmp_path: P
     assert manifest.files["twice.onnx"].sha256
     assert list(manifest.verbs) == ["predict"]
     assert modelhub.json("verify", "mine@1") == [{"ref": "mine@1", "ok": True, "reason": ""}]
+
+
+def test_a_store_in_a_bucket_takes_it_too(
+    folder: Folder, s3: S3, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = s3.bucket()
+    assert main(["import", str(folder()), "--name", "mine", "--store", url]) == 0
+    assert main(["verify", "mine", "--store", url]) == 0
+    assert capsys.readouterr().out.endswith("context 32 tokens\nmine@1: ok\n")
 
 
 # --- what is refused ---------------------------------------------------------------------------
