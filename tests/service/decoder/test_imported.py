@@ -14,6 +14,7 @@ from tests.model_store.graphs import echo
 from tests.service.decoder import llamas
 from tests.service.server import Server, serving
 
+pytestmark = pytest.mark.slow  # for the export
 LENGTHS = (1, 3, 5, 8, 13, 21, 34)
 """Words of the seven prompts."""
 MOST = 28
