@@ -40,7 +40,7 @@ class Wish:
 
     ref: str
     kind: Kind
-    store: str
+    store: Path | str
     publish_as: str
     most_loss: float
     texts: Sequence[Path] = ()

@@ -1,28 +1,28 @@
 """Decoders with smaller weights: what is lost is measured, and too much is refused."""
 
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 import pytest
 
 from model_store.cli import main
 from model_store.store import Store
+from tests.service.bundles import publish, sensor
+from training import reference_decoders
 from training.errors import DataError, ParityError
+from training.parts.decoder import Shape
 from training.quantize import METRIC, Wish, quantize
 
-if TYPE_CHECKING:
-    from tests.conftest import Trained
-
-pytestmark = pytest.mark.slow
-MODEL = "transformer_writer"
+MODEL = "tiny"
 
 
 @pytest.fixture
-def store(trained: "Trained", tmp_path: Path) -> Path:
-    """A writer that was trained for a moment, in a store of its own."""
-    shutil.copytree(trained.store / MODEL, tmp_path / "store" / MODEL)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small decoder of random weights, in a store of its own."""
+    shape = Shape(width=64, layers=2, heads=2, context=256)
+    monkeypatch.setitem(reference_decoders.SHAPES, MODEL, shape)
+    reference_decoders.write(MODEL, Store(tmp_path / "store"))
     return tmp_path / "store"
 
 
@@ -35,7 +35,7 @@ def text(tmp_path: Path) -> Path:
 
 def wish(store: Path, text: Path, **more: Any) -> Wish:
     facts = {"ref": MODEL, "kind": "int8", "publish_as": "small", "most_loss": 0.5}
-    return Wish(store=str(store), texts=[text], **{**facts, **more})
+    return Wish(store=store, texts=[text], **{**facts, **more})
 
 
 @pytest.mark.parametrize(("kind", "share"), [("int8", 0.65), ("int4", 0.55)])
@@ -67,9 +67,10 @@ def test_too_little_text_is_refused(store: Path, text: Path) -> None:
         quantize(wish(store, text))
 
 
-def test_a_model_that_says_no_text_is_refused(trained: "Trained", text: Path) -> None:
-    with pytest.raises(DataError, match="cnn_digits: expected a model that says text"):
-        quantize(wish(trained.store, text, ref="cnn_digits"))
+def test_a_model_that_says_no_text_is_refused(tmp_path: Path, text: Path) -> None:
+    publish(tmp_path / "other", sensor)
+    with pytest.raises(DataError, match="sensor: expected a model that says text"):
+        quantize(wish(tmp_path / "other", text, ref="sensor"))
 
 
 def test_the_command_says_what_it_did(
