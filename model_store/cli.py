@@ -9,10 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any
 
 from model_store.errors import ItemError, NotFound, StoreError
+from model_store.importing import Said, described, import_model
 from model_store.manifest import Batching, Manifest
 from model_store.places import open_copies, open_store, place
 
@@ -84,6 +87,18 @@ def _add_store_commands(commands: Any) -> None:
     example.add_argument(
         "--raw", action="store_true", help="the item alone, as the raw body (a PNG, a CSV, a text)"
     )
+    bring = command("import", _import, "Publish a model made elsewhere.", "PATH")
+    bring.description = (
+        "Publish a model made elsewhere: PATH is the folder of a decoder as Optimum exports it, or"
+        " an .onnx file."
+    )
+    bring.add_argument("--name", required=True, help="publish it under this name")
+    bring.add_argument("--license", metavar="TEXT", help="its licence (default: unknown)")
+    bring.add_argument("--source", metavar="TEXT", help="where it comes from")
+    bring.add_argument("--context", type=int, metavar="N", help="tokens of a prompt and its answer"
+                       " (default: as config.json says)")  # fmt: skip
+    bring.add_argument("--task", metavar="T", help="what it does (default: by its kind)")
+    bring.add_argument("--description", metavar="TEXT", help="in one sentence, for its readers")
     verify = command("verify", _verify, "Hash every file and compare with the manifest.")
     verify.add_argument("ref", metavar="REF", nargs="?", help="one version (default: all)")
     command("rm", _remove, "Remove one version (name@7), or all of a model (name).", "REF")
@@ -195,7 +210,9 @@ def _print_worth(manifest: Manifest) -> None:
         print(f"parity      {name}: {parity.max_difference:.1e} at rows {list(parity.rows)}")
     origin = manifest.provenance
     if origin is None:
-        print("made by     unknown")
+        print(f"made by     {manifest.source or 'unknown'}")
+        if not manifest.inferred:
+            print(f"license     {manifest.license}")
         return
     print(f"made by     {origin.recipe} --profile {origin.profile} --seed {origin.seed}")
     print(f"data        {origin.data} ({origin.data_license})")
@@ -217,6 +234,18 @@ def _example(arguments: argparse.Namespace) -> int:
         raise NotFound(str(error)) from None
     sys.stdout.buffer.write(body)
     sys.stdout.buffer.flush()
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    said = Said(**{field.name: getattr(arguments, field.name) for field in fields(Said)})
+    store = open_store(arguments.store)
+    found = described(import_model(store, Path(arguments.path), arguments.name, said))
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    room = f", context {found['context']:,} tokens" if found["context"] else ""
+    print(f"published {found['name']}@{found['version']}: {found['task']}{room}")
     return 0
 
 

@@ -7,6 +7,7 @@
     ├── NotFound               no such model, version or alias
     ├── BadManifest            a manifest that cannot be read or contradicts itself
     ├── CorruptBundle          a file is missing, changed or out of its folder
+    ├── NotImportable          a model from elsewhere lacks what serving it needs
     ├── VersionInUse           a version that an alias points at cannot be removed
     └── Unreachable            the store in a bucket, or an object in it, cannot be had now
     ItemError                  one item of a request (or of a training set)
@@ -33,6 +34,10 @@ class BadManifest(StoreError):
 
 class CorruptBundle(StoreError):
     """A file of the bundle is missing, changed or outside its folder."""
+
+
+class NotImportable(StoreError):
+    """A model from elsewhere lacks something that serving it needs."""
 
 
 class VersionInUse(StoreError):

@@ -163,7 +163,8 @@ class Draft(Spec):
     baselines: dict[str, dict[str, FiniteFloat]] = Field(default={})
     evaluation: str
     parity: dict[str, Parity]
-    provenance: Provenance | None = Field(default=None, description="None: nothing is known")
+    provenance: Provenance | None = Field(default=None, description="None: it was not made here")
+    source: str = Field(default="", description="where it was brought from, if made elsewhere")
 
     @model_validator(mode="after")
     def _verbs_point_at_graphs(self) -> Self:

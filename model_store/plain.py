@@ -17,6 +17,7 @@ from model_store.manifest import (
     ANY_SHAPE,
     MAIN_GRAPH,
     Batching,
+    Draft,
     FileEntry,
     Graph,
     Manifest,
@@ -46,27 +47,16 @@ def infer_manifest(folder: Path) -> Manifest:
         raise CorruptBundle(f"{GRAPH_FILE} is missing")
     if not (folder / file).resolve().is_relative_to(folder.resolve()):
         raise CorruptBundle(f"{file} points outside its bundle")
-    signature = read_signature(folder / file)
-    graph, notes = _graph(file, signature)
-    verb = _verb(graph)
-    names = [file, *(str(PurePosixPath(file).parent / one) for one in sorted(signature.external))]
+    draft, notes, beside = infer_draft(folder / file, file)
+    names = [file, *(str(PurePosixPath(file).parent / one) for one in beside)]
     try:
         return Manifest(
-            family="other",
-            category="other",
-            task="inference",
-            description="A plain ONNX graph. All that is known of it is what its file says.",
-            license="unknown",
-            graphs={MAIN_GRAPH: graph},
-            verbs={"predict": verb},
-            metrics={},
-            evaluation="never evaluated here",
-            parity={},
+            **draft.model_dump(),
             name=folder.parent.name,
             version=int(folder.name) if folder.name.isdecimal() else 0,
             created=int((folder / file).stat().st_mtime),
             files={name: FileEntry(size_bytes=(folder / name).stat().st_size) for name in names},
-            inferred=(*notes, *_more_notes(folder, verb)),
+            inferred=(*notes, *_config_note(folder)),
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -74,6 +64,28 @@ def infer_manifest(folder: Path) -> Manifest:
         raise BadManifest(f"{folder.parent.name}/{folder.name}: {path}: {first['msg']}") from None
     except OSError as error:
         raise CorruptBundle(f"{file} cannot be read: {error.strerror}") from None
+
+
+def infer_draft(path: Path, file: str) -> tuple[Draft, list[str], list[str]]:
+    """A graph that the bundle is to know as ``file`` → what it tells of itself, the sentences about
+    what was inferred, and the files it leans on, as paths from its folder. Raises CorruptBundle.
+    """
+    signature = read_signature(path)
+    graph, notes = _graph(file, signature)
+    verb = _verb(graph)
+    draft = Draft(
+        family="other",
+        category="other",
+        task="inference",
+        description="A plain ONNX graph. All that is known of it is what its file says.",
+        license="unknown",
+        graphs={MAIN_GRAPH: graph},
+        verbs={"predict": verb},
+        metrics={},
+        evaluation="never evaluated here",
+        parity={},
+    )
+    return draft, [*notes, _example_note(verb)], sorted(signature.external)
 
 
 def _graph(file: str, signature: Signature) -> tuple[Graph, list[str]]:
@@ -101,7 +113,7 @@ def _graph(file: str, signature: Signature) -> tuple[Graph, list[str]]:
         if value.dtype not in known
     ]
     batching = Batching(rows=False, reason=reason, max_rows=1) if reason else Batching()
-    sides: list[Any] = [[_tensor(v) for v in side] for side in (signature.inputs, outputs)]
+    sides: list[Any] = [[tensor_of(v) for v in side] for side in (signature.inputs, outputs)]
     return Graph(file=file, inputs=sides[0], outputs=sides[1], batching=batching), notes
 
 
@@ -124,7 +136,7 @@ def _why_not(inputs: Iterable[Value], outputs: Iterable[Value]) -> str:
     return ""
 
 
-def _tensor(value: Value) -> Tensor:
+def tensor_of(value: Value) -> Tensor:
     shape = (ANY_SHAPE,) if value.shape is None else value.shape
     return Tensor(name=value.name, dtype=value.dtype, shape=shape)
 
@@ -151,12 +163,13 @@ def _verb(graph: Graph) -> Verb:
     return Verb(input=taken, answer=TensorAnswer(tensors=made, rows=rows), example=example)
 
 
-def _more_notes(folder: Path, verb: Verb) -> list[str]:
-    notes = [
-        "The example is zeros; the sizes of dynamic axes in it are guesses."
-        if verb.example is not None
-        else f"The example would have more than {MAX_EXAMPLE_CELLS:,} numbers, so none is kept."
-    ]
+def _example_note(verb: Verb) -> str:
+    if verb.example is not None:
+        return "The example is zeros; the sizes of dynamic axes in it are guesses."
+    return f"The example would have more than {MAX_EXAMPLE_CELLS:,} numbers, so none is kept."
+
+
+def _config_note(folder: Path) -> list[str]:
     if any((place / CONFIG_FILE).exists() for place in (folder, folder.parent)):
-        notes.append(f"{CONFIG_FILE} beside it was not read.")
-    return notes
+        return [f"{CONFIG_FILE} beside it was not read."]
+    return []

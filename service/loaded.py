@@ -158,7 +158,7 @@ def load(bundle: Bundle, ground: Ground, telemetry: Telemetry) -> LoadedModel:
                 opened.append(decoders[name])
                 continue
             row = _row(manifest, name, encoders)
-            guessed = bool(manifest.inferred)
+            guessed = manifest.provenance is None  # nobody here ever ran its example
             lanes[name] = Lane(bundle, name, row, ground=ground, tell=meter.batch, guessed=guessed)
             opened.append(lanes[name])
     except BaseException:
@@ -224,7 +224,7 @@ def weight_bytes(bundle: Bundle) -> int:
     return sum(
         entry.size_bytes
         for name, entry in bundle.manifest.files.items()
-        if name in graphs or name.endswith((".data", ".bin", ".weights"))
+        if name in graphs or name.endswith((".data", "_data", ".bin", ".weights"))
     )
 
 

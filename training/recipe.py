@@ -138,8 +138,8 @@ class Recipe(ABC, Generic[C]):
     """``quick`` (the starter's) and ``full``; both of the recipe's own Config class."""
     smoke: ClassVar[Mapping[str, Any]] = {"epochs": 1}
     """What of the quick profile a test changes, so that a whole run takes it seconds."""
-    license: ClassVar[str] = "Apache-2.0"
-    """Of the trained weights, so far as the data's licence does not say more."""
+    license: str = "Apache-2.0"
+    """Of the trained weights. :meth:`load` changes it where the data's licence asks for more."""
 
     weights: ClassVar[str] = "from scratch"
     """Where the weights come from that the training starts with."""

@@ -109,5 +109,6 @@ class Cache(ABC):
             array[target] = array[source]
 
     def _last(self, logits: Array) -> Array:
-        """``[B, K, V]`` or ``[B, V]`` → ``[B, V]`` of the last place."""
-        return logits[:, -1] if logits.ndim == 3 else logits
+        """``[B, K, V]`` or ``[B, V]`` → float32 ``[B, V]`` of the last place."""
+        last = logits[:, -1] if logits.ndim == 3 else logits
+        return last.astype(np.float32, copy=False)  # some graphs give float16

@@ -249,7 +249,7 @@ def _add_listing(routes: APIRouter, hub: ModelHub) -> None:
         manifest = await hub.manifest(f"{entry['id']}@{entry['version']}")
         card = await hub.file(ref, "card.md")
         body = manifest.model_dump(mode="json")
-        keys = ("graphs", "verbs", "evaluation", "parity", "provenance", "inferred")
+        keys = ("graphs", "verbs", "evaluation", "parity", "provenance", "source", "inferred")
         more = {key: body[key] for key in keys}
         files = [f"{PREFIX}/models/{ref}/files/{name}" for name in manifest.files]
         text = card.read_text(encoding="utf-8") if card else ""

@@ -282,7 +282,7 @@ function fields(spec, inner) {
 function origin(model) {
   const from = model.provenance;
   const card = model.card && more("Model card", h("pre", { class: "wrap" }, model.card));
-  if (!from) return section("Origin", h("p", { class: "quiet" }, "unknown"), card);
+  if (!from) return section("Origin", h("p", { class: "quiet" }, model.source || "unknown"), card);
   const pairs = (values) => facts(Object.entries(values).map(([name, value]) => [words(name), String(value)]));
   return section("Origin",
     facts([["data", from.data], ["data licence", from.data_license], ["weights", from.weights],

