@@ -103,6 +103,9 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
         Promise("transformer_speller", "word_error", operator.lt, "table_of_letter_windows"),
     ],
     ("rnn_writer",): [Promise("rnn_writer", "bits_per_byte", operator.lt, "5_gram_of_bytes")],
+    ("transformer_writer",): [
+        Promise("transformer_writer", "bits_per_byte", operator.lt, "4_gram_of_bytes")
+    ],
     ("transformer_writer", "--profile", "full"): [
         Promise("transformer_writer", "bits_per_byte", operator.lt, 1.95),
         Promise("transformer_writer", "bits_per_byte", operator.lt, "5_gram_of_the_same_tokens"),

@@ -24,6 +24,7 @@ NETWORK = "speaker"
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 """Source and its mask int64 ``[B, S]``, what is said and its mask int64 ``[B, T]``."""
 MAX_ROWS = 256
+PARITY_TOKENS = 8
 
 
 class Speaker(Protocol):
@@ -46,7 +47,7 @@ class SayingConfig(Config):
         default=0.0, ge=0, lt=1, description="of the wanted probabilities, spread over all tokens"
     )
     max_source: int = Field(default=48, ge=4, description="tokens of the longest source")
-    context: int = Field(default=48, ge=4, description="tokens of the longest answer")
+    context: int = Field(default=48, ge=8, description="tokens of the longest answer")
     beams: int = Field(default=1, ge=1, le=16, description="answers searched side by side")
     length_penalty: float = Field(
         default=1.0, ge=0, description="power of the length that a beam's score is divided by"
@@ -185,8 +186,10 @@ class SayingAnew(Recipe[S]):
         known = [*self.checks, *self.lesson[:rows]]
         longest = sorted(known, key=lambda pair: len(pair[1]), reverse=True)[:rows]
         length = min(len(target) for _, target in longest)
-        source, mask = pad([ids for ids, _ in longest])
-        return source, mask, torch.tensor([[self.end, *ids[:length]] for _, ids in longest])
+        # Short of the longest, for that can't be padded; and of a few tokens at least.
+        source, mask = pad([ids[: self.config.max_source - 1] for ids, _ in longest])
+        more = [self.end] * max(0, PARITY_TOKENS - 1 - length)
+        return source, mask, torch.tensor([[self.end, *ids[:length], *more] for _, ids in longest])
 
 
 def samples_table(pairs: Sequence[Pair], said: Sequence[str], header: Mapping[str, str]) -> str:

@@ -47,7 +47,7 @@ class WritingConfig(Config):
     layers: int = Field(default=4, ge=1, description="layers on top of one another")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of what each layer adds")
     vocabulary: int = Field(default=2048, ge=300, lt=65536, description="tokens at most")
-    context: int = Field(default=256, ge=16, description="tokens of a window, and of a sequence")
+    context: int = Field(default=256, ge=32, description="tokens of a window, and of a sequence")
     laps: int = Field(
         default=8, ge=1, description="epochs in one pass through the text: validation comes sooner"
     )

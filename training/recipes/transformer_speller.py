@@ -32,7 +32,7 @@ from training.parts.saying_anew import NETWORK, SayingAnew, SayingConfig, sample
 from training.parts.tokens import END, UNKNOWN
 from training.recipe import Config, Evaluation, Networks, Package
 
-LENGTHS = (8, 16, 32, 48)
+LENGTHS = (8, 16, 32)
 LETTERS, SOUNDS = "letters.json", "sounds.json"
 SHOWN = 16
 
@@ -136,11 +136,12 @@ class TransformerSpeller(SayingAnew[SpellerConfig]):
             ),
             example=self.parts.test[0].source,
         )
+        longest = settings.max_source
         graphs = encoder_decoder_exports(
             networks[NETWORK],  # type: ignore[arg-type]
             self.sample,
             end=self.end,
-            lengths=LENGTHS,
+            lengths=(*(length for length in LENGTHS if length < longest), longest),
         )
         return Package(graphs, {"generate": verb})
 

@@ -2,6 +2,7 @@
 
 Full, seed 0: 1.856 bits per byte on the held-out books (Bible 1.407, Shakespeare 1.971) after 23
 minutes of CPU time, the tables' among them; a 5-gram Kneser-Ney model of the same tokens has 2.033.
+Quick: 2.132 after six, below Kneser-Ney models of 4 bytes (2.457) and 5 (2.222).
 Muon beside AdamW, of one seed at the 40th step: a loss of 4.76 against 5.31.
 """
 

@@ -7,9 +7,11 @@ import torch
 from pydantic import ValidationError
 
 from training.data.pairs import Pair
+from training.export import export
 from training.fit import fit
 from training.parts.saying_anew import NETWORK, samples_table
 from training.recipes.transformer_speller import SpellerConfig, TransformerSpeller, errors
+from training.verify import verify
 
 SMALL = {"epochs": 1, "learning_rate": 3e-3, "width": 32, "heads": 2, "layers": 1, "dropout": 0.0}
 CONSONANTS, VOWELS = "bdgklmnprst", "aeiou"
@@ -98,6 +100,17 @@ def test_the_nearest_pronunciation_counts() -> None:
 def test_what_was_said_is_shown_beside_what_is_right() -> None:
     table = samples_table([Pair("a|b", ("x", "y"))], ["z\n"], {"s": "in", "t": "right", "o": "out"})
     assert table.splitlines()[2] == "| a\\|b | x / y | z |"
+
+
+def test_words_as_long_as_allowed_and_answers_of_two_sounds_are_proved(
+    words: Path, tmp_path: Path
+) -> None:
+    recipe = speller(words, max_source=7, context=8)
+    recipe.checks = recipe.lesson = [([2 + place % 5] * 7, [2, 3]) for place in range(80)]
+    package = recipe.package({NETWORK: recipe.build(0)[NETWORK].eval()}, tmp_path)
+    graphs = {name: export(name, graph, tmp_path) for name, graph in package.graphs.items()}
+    verify(package, graphs, tmp_path)
+    assert graphs["encoder"].batching.pad == {"time": (7,)}
 
 
 def test_heads_that_do_not_fit_the_width_are_refused() -> None:
