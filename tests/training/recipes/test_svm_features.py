@@ -1,5 +1,6 @@
 """What is special to ``svm_features``; the contract of all recipes is tested elsewhere."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,8 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from model_store.store import Store
+from training.data import elpv
 from training.errors import DataError
 from training.parts.svm import Svm, learn
 from training.recipes.svm_features import SvmConfig, SvmFeatures
@@ -74,6 +77,17 @@ def test_without_the_solar_cells_the_command_is_named(
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a folder with one folder of"):
         SvmFeatures(SvmConfig()).load(tmp_path)
+
+
+def test_a_model_made_from_the_solar_cells_is_not_for_commercial_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (40, 40)).save(buffer, "PNG")
+    monkeypatch.setattr(elpv, "cells", lambda: iter([(buffer.getvalue(), n % 2) for n in range(8)]))
+    recipe = SvmFeatures(SvmConfig(size=32))
+    recipe.load(None)
+    assert recipe.license == recipe.data_license == elpv.LICENSE
 
 
 def test_the_users_own_pictures_do_not_make_the_model_non_commercial(trained: "Trained") -> None:
