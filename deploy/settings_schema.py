@@ -19,7 +19,7 @@ KEPT = ("type", "description", "enum", "minimum", "exclusiveMinimum", "maximum",
 
 def settings_schema() -> dict[str, Any]:
     """The JSON schema of the settings that a values file may give."""
-    fields = Settings.model_json_schema()["properties"]
+    fields = Settings.model_json_schema(by_alias=False)["properties"]
     return {
         "type": "object",
         "additionalProperties": False,

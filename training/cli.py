@@ -206,7 +206,7 @@ def _recipes(arguments: argparse.Namespace) -> int:
             print(json.dumps([_facts(name, kind) for name, kind in kinds.items()], indent=1))
             return 0
         for name, kind in kinds.items():
-            print(f"{name:<24}{kind.family:<13}{kind.category:<9}{kind.task}")
+            print(f"{name:<33}{kind.family:<13}{kind.category:<9}{kind.task}")
             print(f"  {kind.description}\n  --data: {kind.data_formats}")
         return 0
 
