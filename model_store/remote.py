@@ -151,9 +151,18 @@ class RemoteStore(Store):
                 if found == mark:
                     return version
             version = max(_numbers(name, keys), default=0) + 1
-            claim = json.dumps({"mark": mark, "created": time.time()}).encode()
-            if self.bucket.create(f"{name}/{CLAIM}{version}", claim):
+            claim, key = {"mark": mark, "created": time.time()}, f"{name}/{CLAIM}{version}"
+            if not self.bucket.create(key, json.dumps(claim).encode()):
+                continue
+            if not self._was_used(name, version):
                 return version
+            # Since we looked, another one has published under it and taken its claim away.
+            self.bucket.delete([key])
+
+    def _was_used(self, name: str, version: int) -> bool:
+        """Whether the number means something already, or did."""
+        marks = (f"{name}/{version}/{MANIFEST_FILE}", f"{name}/{REMOVED}{version}")
+        return any(self.bucket.read(mark) is not None for mark in marks)
 
     def _claims(
         self, name: str, keys: Iterable[str], max_age_s: float = float("inf")

@@ -94,6 +94,33 @@ print(json.dumps([publish(store, f"{me}, {turn}") for turn in range(4)]))
     assert not [key for key in remote(url).bucket.find() if "/." in key]
 
 
+def test_a_publisher_that_looked_before_another_one_was_done_takes_the_next_number(
+    s3: S3, draft: Draft
+) -> None:
+    """Its look at the bucket is as old as can be: the first one's claim came and went since."""
+    script = """
+store = open_store(url)
+before = Bucket.find
+looks = []
+
+def find(bucket, folder=""):
+    looks.append(folder)
+    if len(looks) == 2:  # after the sweep's look comes the claim's
+        found = before(bucket, folder)
+        publish(open_store(url), "the quicker one")
+        return found
+    return before(bucket, folder)
+
+Bucket.find = find
+print(publish(store, "slow"))
+"""
+    url = s3.bucket()
+    [printed] = at_once(script, url, draft, 1)
+    assert printed.strip() == "2"
+    assert contents(remote(url)) == {1: "the quicker one", 2: "slow"}
+    assert not [key for key in remote(url).bucket.find() if "/." in key]
+
+
 def test_publishers_that_race_with_the_same_content_get_a_version_each_too(
     s3: S3, draft: Draft
 ) -> None:
