@@ -31,6 +31,7 @@ EXPECTED = {
     "BadManifest": 503,
     "Unreachable": 503,
     "CorruptBundle": 503,
+    "NotImportable": 500,
     "StoreError": 500,
     "ServiceError": 500,
     "ItemError": 500,
