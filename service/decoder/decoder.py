@@ -18,16 +18,15 @@ import logging
 import threading
 import time
 from collections.abc import Sequence as Many
-from typing import Any
 
 import numpy as np
 
 from model_store.spec import Array
-from service.decoder.beams import Beams
 from service.decoder.cache import Cache
+from service.decoder.pace import Pace, next_to_read
 from service.decoder.prefixes import Prefixes
 from service.decoder.rows import Rows
-from service.decoder.sampling import choose, score
+from service.decoder.saying import Outcome, Saying
 from service.decoder.sequence import Delta, Sequence
 from service.errors import DeadlinePassed, ModelFault, NotReady, Overloaded, ServiceError
 from service.token_meter import TokenMeter
@@ -35,20 +34,8 @@ from service.turns import Share, Turns
 
 log = logging.getLogger(__name__)
 
-PATIENCE, MOST_PATIENCE = 1.5, 2.7
-"""Reading between two steps may take so many times what a step takes: the more, the fewer run and
-so the shorter a step is, as long as a token comes every :data:`GAP_S`. Where more wait to be read
-than run, most are served by reading on.
-"""
-GAP_S = 0.018
-MAX_PIECE, MIN_PIECE = 512, 16
-"""Tokens that are read in one run."""
-AGEING_S = 1.0
-"""A prompt that has waited so long is read before shorter ones."""
 IDLE_S = 5.0
 """After so long without work, memory is given back."""
-MEMORY = 0.8
-"""Weight of the past in the running averages of what a run takes."""
 
 
 class Decoder:
@@ -63,14 +50,13 @@ class Decoder:
         self.max_tokens, self._max_waiting, self._meter = max_tokens, max_waiting, meter
         self._name, self._loop, self._turns, self._threads = name, loop, turns, threads
         self._share = Share()
-        self._end = frozenset(cache.decoding.end)
+        self._pace, self._saying = Pace(), Saying(cache, self._rows)
         self._waiting: list[tuple[float, int, Sequence]] = []
         self._numbers = itertools.count()
         self._work = threading.Condition()
         self._closing = False
         self._since = 0.0
-        self._step_s = self._token_s = 0.0
-        self._told: list[tuple[Sequence, Delta | Exception]] = []
+        self._told: list[Outcome] = []
         self.reserved = 0
         """Places of the cache that the sequences in hand may come to need."""
         self._thread = threading.Thread(target=self._live, name=f"decoder {name}", daemon=True)
@@ -180,9 +166,7 @@ class Decoder:
         self._admit()
         self._read()
         if self._rows.running:
-            started = time.monotonic()
             self._step()
-            self._step_s = _average(self._step_s, time.monotonic() - started)
 
     # --- coming and going ----------------------------------------------------------------------
 
@@ -232,37 +216,21 @@ class Decoder:
             self._told.append((sequence, fault))
             sequence.rows = []
         self._rows, self.reserved = Rows(self._cache), 0
+        self._saying = Saying(self._cache, self._rows)
         self._tell()
 
-    # --- reading -------------------------------------------------------------------------------
+    # --- reading and saying --------------------------------------------------------------------
 
     def _read(self) -> None:
         """Pieces of prompts, for as long as those that run can be made to wait."""
         rows, spent_s = self._rows, 0.0
         while rows.reading:
-            budget_s = float("inf")
-            if rows.running:
-                step_s = self._step_s
-                crowd = max(1.0, len(rows.reading) / len(rows.running))
-                spare_s = min(MOST_PATIENCE * step_s, GAP_S - step_s)
-                budget_s = crowd * max(PATIENCE * step_s, spare_s)
-            size = self._piece(budget_s - spent_s)
-            if spent_s and (size < MIN_PIECE or not rows.running):
+            size = self._pace.piece(len(rows.running), len(rows.reading), spent_s)
+            if not size:
                 return
             started = time.monotonic()
-            self._read_piece(self._next_to_read(started), max(size, MIN_PIECE))
+            self._read_piece(next_to_read(rows.reading, started), size)
             spent_s += time.monotonic() - started
-
-    def _piece(self, seconds: float) -> int:
-        if not self._token_s or seconds == float("inf"):
-            return MAX_PIECE if not self._rows.running else MIN_PIECE
-        return min(MAX_PIECE, int(seconds / self._token_s) // MIN_PIECE * MIN_PIECE)
-
-    def _next_to_read(self, now: float) -> Sequence:
-        old = [s for s in self._rows.reading if now - s.arrived > AGEING_S]
-        if old:
-            return min(old, key=lambda sequence: sequence.arrived)
-        return min(self._rows.reading, key=lambda sequence: (sequence.unread, sequence.number))
 
     def _read_piece(self, sequence: Sequence, size: int) -> None:
         [row] = sequence.rows
@@ -274,46 +242,27 @@ class Decoder:
             piece = sequence.prompt[sequence.read : sequence.read + size]
             started = time.monotonic()
             logits = self._cache.read(row, piece)
-            if len(piece) >= MIN_PIECE:
-                self._token_s = _average(self._token_s, (time.monotonic() - started) / len(piece))
+            self._pace.read(len(piece), time.monotonic() - started)
         except Exception as error:  # noqa: BLE001 - whatever a graph raises is this prompt's matter
-            self._fail(sequence, error)
+            self._take([(sequence, error)])
             return
         sequence.read += len(piece)
         if not sequence.unread:
             if not sequence.source:
                 self._prefixes.save(row, sequence.prompt)
             self._rows.join(sequence)
-            if sequence.width > 1:
-                sampling = sequence.sampling
-                sequence.beams = Beams(
-                    sequence.width, tuple(self._end), sequence.limit, sampling.length_penalty
-                )
-            self._go_on([sequence], logits[None])
-
-    # --- saying --------------------------------------------------------------------------------
+            self._saying.begin(sequence)
+            self._take(self._saying.go_on([sequence], logits[None]))
 
     def _step(self) -> None:
         """One token each of the rows that run."""
-        running = list(self._rows.running)
+        started, running = time.monotonic(), list(self._rows.running)
         parts = self._run(0, len(running))
         if len(parts) == 1 and not isinstance(parts[0], Exception):
-            self._go_on(running, parts[0])
-            return
-        rows = np.concatenate([
-            np.zeros((1, self._cache.vocabulary), np.float32) if isinstance(part, Exception)
-            else part
-            for part in parts
-        ])  # fmt: skip
-        at, failed = 0, {}
-        for part in parts:
-            if isinstance(part, Exception):
-                failed[running[at]] = part
-            at += 1 if isinstance(part, Exception) else len(part)
-        sound = [row for row, sequence in enumerate(running) if sequence not in failed]
-        self._go_on([running[row] for row in sound], rows[sound])
-        for sequence, error in failed.items():  # last, as whoever leaves moves other rows
-            self._fail(sequence, error)
+            self._take(self._saying.go_on(running, parts[0]))
+        else:
+            self._take_apart(running, parts)
+        self._pace.stepped(time.monotonic() - started)
 
     def _run(self, start: int, stop: int) -> list[Array | Exception]:
         """Logits of these rows, in order, in as many parts as it took; a row that fails even alone
@@ -327,98 +276,46 @@ class Decoder:
             middle = (start + stop) // 2
             return [*self._run(start, middle), *self._run(middle, stop)]
 
-    def _go_on(self, running: Many[Sequence], logits: Array) -> None:
-        """The next token of each row, from float32 ``[B, V]``."""
-        plain = [row for row, sequence in enumerate(running) if sequence.beams is None]
-        beamed = {  # before any leave: whoever leaves moves other rows
-            sequence: _in_order_of_beams(running, sequence)
-            for sequence in dict.fromkeys(running) if sequence.beams is not None
-        }  # fmt: skip
-        if plain:
-            whole = len(plain) == len(running)
-            self._say(
-                running if whole else [running[row] for row in plain],
-                logits if whole else logits[plain],
-            )
-        for sequence, own in beamed.items():
-            self._search(sequence, logits[own])
-
-    def _say(self, sequences: Many[Sequence], logits: Array) -> None:
-        raw = {
-            row: logits[row].copy()
-            for row, sequence in enumerate(sequences)
-            if sequence.sampling.logprobs is not None
-        }
-        chosen = choose(logits, sequences)
-        sound = np.isfinite(logits[np.arange(len(chosen)), chosen])
-        for row, sequence in enumerate(sequences):
-            if not sound[row]:
-                self._fail(sequence, ModelFault("the model's numbers for the next token are none"))
+    def _take_apart(self, running: Many[Sequence], parts: Many[Array | Exception]) -> None:
+        """A step that did not succeed as a whole: whose row failed fails, the others go on."""
+        sound: list[Sequence] = []
+        logits: list[Array] = []
+        failed: dict[Sequence, Exception] = {}
+        at = 0
+        for part in parts:
+            if isinstance(part, Exception):
+                failed[running[at]] = part
+                at += 1
                 continue
-            token = int(chosen[row])
-            try:
-                scores = (score(raw[row], token, sequence),) if row in raw else ()
-                delta = self._said(sequence, token, scores)
-            except Exception as error:  # noqa: BLE001 - a tokenizer raises what it likes
-                self._fail(sequence, error)
-                continue
-            self._told.append((sequence, delta))
-            if delta.finish_reason:
-                self._leave(sequence)
-            else:
-                self._cache.tokens[sequence.rows[0], 0] = token
-
-    def _said(self, sequence: Sequence, token: int, scores: tuple[Any, ...]) -> Delta:
-        """What one more token makes of a sequence."""
-        speech = sequence.speech
-        if token in self._end:
-            return Delta(0, speech.end(), "stop")
-        sequence.said.append(token)
-        text = speech.add(token)
-        if speech.stopped:
-            return Delta(1, text, "stop", scores)
-        if len(sequence.said) >= sequence.limit:
-            return Delta(1, text + speech.end(), "length", scores)
-        return Delta(1, text, None, scores)
-
-    def _search(self, sequence: Sequence, logits: Array) -> None:
-        """The same for one with beams, which is told only at its end."""
-        beams = sequence.beams
-        if beams is None:
-            return
-        if not np.isfinite(logits.max()):
-            self._fail(sequence, ModelFault("the model's numbers for the next token are none"))
-            return
-        choice = beams.advance(logits)
-        if choice:
-            self._rows.reorder(sequence, choice.parents)
-            self._cache.tokens[sequence.rows, 0] = choice.tokens
-            return
-        sequence.said, reason = beams.best
-        try:
-            text = "".join([sequence.speech.add(token) for token in sequence.said])
-            text += sequence.speech.end()
-        except Exception as error:  # noqa: BLE001 - a tokenizer raises what it likes
-            self._fail(sequence, error)
-            return
-        self._told.append((sequence, Delta(len(sequence.said), text, reason)))
-        self._leave(sequence)
+            sound += running[at : at + len(part)]
+            logits += list(part)
+            at += len(part)
+        kept = [row for row, sequence in enumerate(sound) if sequence not in failed]
+        if kept:
+            rows = np.stack([logits[row] for row in kept])
+            self._take(self._saying.go_on([sound[row] for row in kept], rows))
+        self._take(list(failed.items()))
 
     # --- telling -------------------------------------------------------------------------------
 
-    def _fail(self, sequence: Sequence, error: Exception) -> None:
-        log.error("%s: a sequence failed: %s", self._name, error, exc_info=error)
-        if not isinstance(error, ServiceError):
-            error = ModelFault("the model failed on this input")
-        self._told.append((sequence, error))
-        self._leave(sequence)
+    def _take(self, outcomes: Many[Outcome]) -> None:
+        """What is to be told, and whoever has ended leaves."""
+        for sequence, outcome in outcomes:
+            told = outcome
+            if isinstance(outcome, Exception):
+                log.error("%s: a sequence failed: %s", self._name, outcome, exc_info=outcome)
+                if not isinstance(outcome, ServiceError):
+                    told = ModelFault("the model failed on this input")
+            self._told.append((sequence, told))
+            if isinstance(told, Exception) or told.finish_reason:
+                self._leave(sequence)
 
     def _tell(self) -> None:
         if self._told:
             told, self._told = self._told, []
             self._loop.call_soon_threadsafe(self._hand_out, told)
 
-    def _hand_out(self, told: Many[tuple[Sequence, Delta | Exception]]) -> None:
+    def _hand_out(self, told: Many[Outcome]) -> None:
         """On the event loop, once for the whole round."""
         now = time.monotonic()
         for sequence, outcome in told:
@@ -446,14 +343,3 @@ class Decoder:
             meter.said_tokens.observe(len(sequence.said))
             meter.total_s.observe(now - sequence.arrived)
             meter.finished[outcome.finish_reason] += 1
-
-
-def _in_order_of_beams(running: Many[Sequence], sequence: Sequence) -> list[int]:
-    """Where each of its beams stands among those that run; one place when it has just been read."""
-    places = [place for place, owner in enumerate(running) if owner is sequence]
-    found = dict(zip(sorted(sequence.rows), places, strict=False))
-    return [found[row] for row in sequence.rows if row in found]
-
-
-def _average(past: float, now: float) -> float:
-    return MEMORY * past + (1 - MEMORY) * now if past else now
