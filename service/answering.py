@@ -15,10 +15,10 @@ from model_store.errors import ItemError, ItemMismatch
 from model_store.inputs.text import TextInput
 from model_store.manifest import Verb
 from model_store.spec import Encoded, Encoder, Parameters, Tensors
-from service.errors import BodyTooLarge, DeadlinePassed, ModelFault
+from service.errors import BodyTooLarge, ModelFault
 from service.loaded import LoadedModel
 from service.schema import Ask, Delivered, Reply
-from service.telemetry import reason_of
+from service.telemetry import metered
 
 INLINE_BYTES = 16 * 1024
 INLINE_ROWS = 16
@@ -33,21 +33,9 @@ class Answering:
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
-        started = time.monotonic()
-        failure: str | None = "CANCELED"
-        try:
-            async with asyncio.timeout(max(0.0, ask.deadline - started)):
-                reply = await self._answer(ask, model)
-            failure = None
-            return reply
-        except TimeoutError:
-            failure = "REJECTED"
-            raise DeadlinePassed("the request's deadline passed") from None
-        except Exception as error:
-            failure = reason_of(error)
-            raise
-        finally:
-            model.meter.request(time.monotonic() - started, failure)
+        with metered(model.meter):
+            async with asyncio.timeout(max(0.0, ask.deadline - time.monotonic())):
+                return await self._answer(ask, model)
 
     async def _answer(self, ask: Ask, model: LoadedModel) -> Reply:
         verb = model.verb(ask.verb)

@@ -19,7 +19,8 @@ from model_store import errors as store
 from service import errors as service
 from service.edge import Edge, Gate, Traced
 from service.hub import ModelHub
-from service.protocols import native, ops
+from service.protocols import ops
+from service.protocols.native import routes as native
 from service.protocols.open_inference import routes as open_inference
 from service.protocols.open_inference.infer import Codecs
 from service.protocols.openai import routes as openai

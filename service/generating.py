@@ -22,10 +22,10 @@ from model_store.spec import Encoded, Tensors
 from service.decoder.lane import DecoderLane
 from service.decoder.sequence import Delta, Sampling, Sequence, TokenScore
 from service.decoder.speech import Speech
-from service.errors import BodyTooLarge, DeadlinePassed
+from service.errors import BodyTooLarge
 from service.loaded import LoadedModel
 from service.schema import Ask, Reply
-from service.telemetry import reason_of
+from service.telemetry import metered
 
 NOT_BESIDE_BEAMS: dict[str, object] = {
     "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1, "seed": None,
@@ -83,10 +83,8 @@ class Generating:
         """What is said of any item, as it is said. Whoever closes it early gives all of it up.
         Raises as :meth:`answer` does.
         """
-        started = time.monotonic()
-        failure: str | None = "CANCELED"
-        try:
-            async with asyncio.timeout(max(0.0, ask.deadline - started)):
+        with metered(model.meter):
+            async with asyncio.timeout(max(0.0, ask.deadline - time.monotonic())):
                 sequences, queue = await self._begin(ask, model)
             left = dict(enumerate(sequences))
             try:
@@ -101,15 +99,6 @@ class Generating:
                 decoder = model.decoders[model.verb(ask.verb).graph].decoder
                 for sequence in left.values():
                     decoder.cancel(sequence)
-            failure = None
-        except TimeoutError:
-            failure = "REJECTED"
-            raise DeadlinePassed("the request's deadline passed") from None
-        except Exception as error:
-            failure = reason_of(error)
-            raise
-        finally:
-            model.meter.request(time.monotonic() - started, failure)
 
     async def _begin(
         self, ask: Ask, model: LoadedModel
@@ -131,6 +120,7 @@ class Generating:
             encoded = encode()
         prompts = [_prompt(item, verb, lane) for item in encoded]
         limits = [_limit(index, prompt, wish, answer, lane) for index, prompt in enumerate(prompts)]
+        _check_room(prompts, limits, sampling.beams, lane)
         sources = await _read_sources(ask, model, lane, encoded)
         queue: asyncio.Queue[Said | Exception] = asyncio.Queue()
         seed = secrets.randbelow(MAX_SEED) if wish.seed is None else wish.seed
@@ -243,6 +233,20 @@ def _limit(
         error.index = index
         raise error
     return wish.max_tokens or min(answer.max_tokens, room)
+
+
+def _check_room(prompts: list[list[int]], limits: list[int], beams: int, lane: DecoderLane) -> None:
+    """Raises ItemMismatch for one whose beams need more of the cache than there is."""
+    room = lane.decoder.max_tokens
+    for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
+        needed = (len(prompt) + limit) * beams
+        if needed > room:
+            error = ItemMismatch(
+                f"expected so few that all of them fit in the {room:,} tokens of the cache; {beams}"
+                f" of {len(prompt) + limit:,} tokens are {needed:,}", field="parameters.beams"
+            )  # fmt: skip
+            error.index = index
+            raise error
 
 
 async def _read_sources(

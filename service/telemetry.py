@@ -7,7 +7,7 @@ Prometheus samples at a scrape; the client library's own counters would cost mor
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from prometheus_client import (
@@ -103,6 +103,26 @@ class ModelMeter:
         else:
             self.durations["success"].add(seconds)
             self.last_inference_ms = int(time.time() * 1000)
+
+
+@contextlib.contextmanager
+def metered(meter: ModelMeter) -> Iterator[None]:
+    """Around a request: how long it took, and why it failed. Raises DeadlinePassed where its time
+    ran out, else what was raised inside.
+    """
+    started = time.monotonic()
+    failure: str | None = "CANCELED"
+    try:
+        yield
+        failure = None
+    except TimeoutError:
+        failure = "REJECTED"
+        raise DeadlinePassed("the request's deadline passed") from None
+    except Exception as error:
+        failure = reason_of(error)
+        raise
+    finally:
+        meter.request(time.monotonic() - started, failure)
 
 
 class Telemetry:

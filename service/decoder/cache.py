@@ -58,17 +58,6 @@ class Cache(ABC):
         Runtime does, and all is as before.
         """
 
-    # --- prefixes ------------------------------------------------------------------------------
-
-    def save(self, row: int, start: int, stop: int) -> list[Array] | None:
-        """A copy of what these places of a row hold; None where a form has no places."""
-        del row, start, stop
-        return None
-
-    def restore(self, row: int, start: int, saved: Sequence[Array]) -> None:
-        """Put back what was saved of another row. Adds to its length."""
-        raise NotImplementedError
-
     # --- memory --------------------------------------------------------------------------------
 
     @property

@@ -237,8 +237,7 @@ class Decoder:
         try:
             if not sequence.read:
                 self._cache.open(row, sequence.source)
-                if not sequence.source:
-                    sequence.read = self._prefixes.restore(row, sequence.prompt)
+                sequence.read = self._prefixes.restore(row, sequence.prompt)
             piece = sequence.prompt[sequence.read : sequence.read + size]
             started = time.monotonic()
             logits = self._cache.read(row, piece)
@@ -248,8 +247,7 @@ class Decoder:
             return
         sequence.read += len(piece)
         if not sequence.unread:
-            if not sequence.source:
-                self._prefixes.save(row, sequence.prompt)
+            self._prefixes.save(row, sequence.prompt)
             self._rows.join(sequence)
             self._saying.begin(sequence)
             self._take(self._saying.go_on([sequence], logits[None]))

@@ -48,7 +48,10 @@ class DecoderLane:
             raise
         self.seconds = {"load": loaded - clock, "warm_up": time.monotonic() - loaded}
         """How long each phase of loading took."""
-        prefixes = Prefixes(self.cache, self._prefix_bytes(settings.prefix_cache_bytes))
+        kept = self.cache if isinstance(self.cache, SharedCache) else None
+        # What follows a source depends on it, so its beginnings are never the same.
+        prefix_bytes = 0 if self.decoding.source else settings.prefix_cache_bytes
+        prefixes = Prefixes(kept, prefix_bytes)
         self.decoder = Decoder(
             self.cache, prefixes, name=f"{manifest.name}@{manifest.version}~{graph_name}",
             loop=ground.loop, turns=ground.turns, threads=ground.cores, max_tokens=room,
@@ -87,10 +90,6 @@ class DecoderLane:
         """Tokens that fit, at least one sequence at its longest."""
         most, token_bytes = self.rows * self.context, self.cache.token_bytes
         return max(self.context, min(most, max_bytes // token_bytes if token_bytes else most))
-
-    def _prefix_bytes(self, max_bytes: int) -> int:
-        """A prompt's beginning can be kept where its places do not depend on what a source said."""
-        return max_bytes if self.decoding.form == "shared" and not self.decoding.source else 0
 
     def _warm_up(self) -> None:
         """One prompt, one step of one row and one of all rows."""

@@ -11,16 +11,18 @@ from hashlib import blake2b
 import numpy as np
 
 from model_store.spec import Array
-from service.decoder.cache import Cache
+from service.decoder.shared import SharedCache
 
 BLOCK = 16
 """Tokens in a block."""
 
 
 class Prefixes:
-    """What one cache's rows may begin with. Used by the decoder's thread only."""
+    """What one cache's rows may begin with; of other forms (None) nothing is kept, as no place of
+    theirs is one token's. Used by the decoder's thread only.
+    """
 
-    def __init__(self, cache: Cache, max_bytes: int) -> None:
+    def __init__(self, cache: SharedCache | None, max_bytes: int) -> None:
         self._cache, self._max_bytes = cache, max_bytes
         self._blocks: OrderedDict[bytes, list[Array]] = OrderedDict()
         self.size_bytes = 0
@@ -31,7 +33,7 @@ class Prefixes:
         """Put the longest known beginning into a fresh row; → its tokens. One token at least is
         left to be read, for its logits.
         """
-        if not self._max_bytes:
+        if not self._max_bytes or self._cache is None:
             return 0
         self.asked += len(prompt)
         start, keys = 0, _keys(prompt[: len(prompt) - 1])
@@ -47,15 +49,13 @@ class Prefixes:
 
     def save(self, row: int, prompt: Sequence[int]) -> None:
         """Remember the blocks of a prompt that a row has read, those of them that are new."""
-        if not self._max_bytes:
+        if not self._max_bytes or self._cache is None:
             return
         keys = _keys(prompt)
         for place, key in enumerate(keys):
             if key in self._blocks:
                 continue
             block = self._cache.save(row, place * BLOCK, (place + 1) * BLOCK)
-            if block is None:
-                return
             self._blocks[key] = block
             self.size_bytes += sum(array.nbytes for array in block)
         self._touch(keys)

@@ -53,7 +53,7 @@ class Saying:
             for sequence in dict.fromkeys(running):
                 if sequence.beams is not None:
                     own = logits[_in_order_of_beams(running, sequence)]
-                    outcomes += self._guarded(sequence, lambda: self._search(sequence, own))  # noqa: B023 - called at once
+                    outcomes += _guarded(self._search, sequence, own)
         return outcomes
 
     def _say(self, sequences: Many[Sequence], logits: Array) -> list[Outcome]:
@@ -70,16 +70,9 @@ class Saying:
                 outcomes.append((sequence, ModelFault(NO_NUMBER)))
                 continue
             token = int(chosen[row])
-            outcomes += self._guarded(sequence, lambda: self._said(sequence, token, raw.get(row)))  # noqa: B023 - called at once
+            outcomes += _guarded(self._said, sequence, token, raw.get(row))
             self._cache.tokens[sequence.rows[0], 0] = token
         return outcomes
-
-    def _guarded(self, sequence: Sequence, say: Callable[[], Delta | None]) -> list[Outcome]:
-        try:
-            delta = say()
-        except Exception as error:  # noqa: BLE001 - a tokenizer raises what it likes, for one text
-            return [(sequence, error)]
-        return [(sequence, delta)] if delta else []
 
     def _said(self, sequence: Sequence, token: int, logits: Array | None) -> Delta:
         """What one more token makes of a sequence."""
@@ -112,6 +105,17 @@ class Saying:
         sequence.said, reason = beams.best
         text = "".join([sequence.speech.add(token) for token in sequence.said])
         return Delta(len(sequence.said), text + sequence.speech.end(), reason)
+
+
+def _guarded(
+    say: Callable[..., Delta | None], sequence: Sequence, *arguments: object
+) -> list[Outcome]:
+    """What goes wrong with one text is that text's matter."""
+    try:
+        delta = say(sequence, *arguments)
+    except Exception as error:  # noqa: BLE001 - a tokenizer raises what it likes
+        return [(sequence, error)]
+    return [(sequence, delta)] if delta else []
 
 
 def _in_order_of_beams(running: Many[Sequence], sequence: Sequence) -> list[int]:

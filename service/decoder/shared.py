@@ -87,9 +87,11 @@ class SharedCache(Cache):
         self._copy_common(source, target)
 
     def save(self, row: int, start: int, stop: int) -> list[Array]:
+        """A copy of what these places of a row hold."""
         return [buffer[row, :, start:stop].copy() for buffer in self._buffers.values()]
 
     def restore(self, row: int, start: int, saved: Sequence[Array]) -> None:
+        """Put back what was saved of another row; it is the end of this one then."""
         for buffer, array in zip(self._buffers.values(), saved, strict=True):
             buffer[row, :, start : start + array.shape[1]] = array
         self.lengths[row] = start + saved[0].shape[1]

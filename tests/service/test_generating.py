@@ -86,6 +86,14 @@ async def test_more_beams_than_rows_are_refused(hub: ModelHub) -> None:
     assert refused.value.field == "parameters.beams"
 
 
+async def test_beams_that_never_fit_the_cache_are_refused(hub: ModelHub) -> None:
+    with await found(hub) as model:
+        model.decoders["model"].decoder.max_tokens = 59
+        with pytest.raises(ItemMismatch, match=r"beams: expected .* the 59 tokens .* are 60"):
+            await hub.answer(ask(LETTERS[:4], beams=4, max_tokens=11), model)
+        assert model.decoders["model"].decoder.idle
+
+
 async def test_texts_are_those_worked_out_on_paper(hub: ModelHub) -> None:
     prompts = [text for text in ("bcd", "hello", "xyzzy", "qed") if
                walk(tokens(text), 6).reason == "length"]  # fmt: skip
