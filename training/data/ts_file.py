@@ -17,7 +17,9 @@ SKTIME = Archive(
     "sktime==1.2.0",
     "sktime-1.2.0-py3-none-any.whl",
     "dbffc6731d2d683b668dceb5e2bbc5804bebc8446b4c580803a281684d90e4ae",
+    size_bytes=8_201_107,
 )
+ARCHIVES = {"sktime": SKTIME}
 SOURCE = "sktime 1.2.0"
 LICENSE = "BSD-3-Clause (package)"
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any, overload
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from training.recipe import Config
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
@@ -15,6 +18,14 @@ MOMENTUM = 0.95
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 """Its fifth-order steps send every singular value from 0 to 1 near to 1; Jordan's own numbers."""
 STEPS = 5
+
+
+class MuonConfig(Config):
+    """Settings of recipes that learn by it."""
+
+    matrix_rate: float = Field(
+        default=0.02, gt=0, description="peak learning rate of the matrices within layers (Muon)"
+    )
 
 
 class Muon(Optimizer):
@@ -44,6 +55,16 @@ class Muon(Optimizer):
         ]
         super().__init__(
             [group for group in groups if group["params"]], {"weight_decay": weight_decay}
+        )
+
+    @classmethod
+    def of(cls, network: nn.Module, config: MuonConfig) -> "Muon":
+        """As a recipe's settings say."""
+        return cls(
+            network,
+            rate=config.learning_rate,
+            matrix_rate=config.matrix_rate,
+            weight_decay=config.weight_decay,
         )
 
     @overload

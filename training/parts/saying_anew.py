@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from model_store.manifest import Category
 from training.data.pairs import Pair, Parts
 from training.errors import DataError
-from training.parts.muon import Muon
+from training.parts.muon import Muon, MuonConfig
 from training.parts.search import search
 from training.parts.tokens import END, by_length, pad
-from training.recipe import Config, Networks, Recipe
+from training.recipe import Networks, Recipe
 
 NETWORK = "speaker"
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -34,12 +34,9 @@ class Speaker(Protocol):
     def __call__(self, tokens: Tensor, memory: Sequence[Tensor], mask: Tensor) -> Tensor: ...
 
 
-class SayingConfig(Config):
+class SayingConfig(MuonConfig):
     """Settings of the network, the search and how much is learned from."""
 
-    matrix_rate: float = Field(
-        default=0.02, gt=0, description="peak learning rate of the matrices within layers (Muon)"
-    )
     width: int = Field(default=128, ge=32, multiple_of=32, description="width of a token's vector")
     layers: int = Field(default=2, ge=1, description="layers that read, and as many that say")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="of what each layer adds")
@@ -115,15 +112,7 @@ class SayingAnew(Recipe[S]):
     # --- learning ------------------------------------------------------------------------------
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
-        settings = self.config
-        return {
-            NETWORK: Muon(
-                networks[NETWORK],
-                rate=settings.learning_rate,
-                matrix_rate=settings.matrix_rate,
-                weight_decay=settings.weight_decay,
-            )
-        }
+        return {NETWORK: Muon.of(networks[NETWORK], self.config)}
 
     def step(self, networks: Networks, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         device = batch[0].device.type

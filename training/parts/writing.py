@@ -22,10 +22,10 @@ from model_store.inputs.text import TextInput
 from model_store.manifest import Category, Verb
 from training.data import books
 from training.errors import DataError
-from training.parts.muon import Muon
+from training.parts.muon import Muon, MuonConfig
 from training.parts.ngrams import KneserNey
 from training.parts.tokens import END, learn_byte_tokenizer
-from training.recipe import Config, Evaluation, Networks, Recipe
+from training.recipe import Evaluation, Networks, Recipe
 
 NETWORK = "writer"
 BYTES = 257  # and what stands between books
@@ -37,12 +37,9 @@ PROMPT_CHARACTERS = 60
 MIN_WINDOWS = 8
 
 
-class WritingConfig(Config):
+class WritingConfig(MuonConfig):
     """Settings of the text and of how it is gone through."""
 
-    matrix_rate: float = Field(
-        default=0.02, gt=0, description="peak learning rate of the matrices within layers (Muon)"
-    )
     width: int = Field(default=256, ge=32, multiple_of=32, description="width of a token's vector")
     layers: int = Field(default=4, ge=1, description="layers on top of one another")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of what each layer adds")
@@ -128,15 +125,7 @@ class Writing(Recipe[W]):
     # --- learning ------------------------------------------------------------------------------
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
-        settings = self.config
-        return {
-            NETWORK: Muon(
-                networks[NETWORK],
-                rate=settings.learning_rate,
-                matrix_rate=settings.matrix_rate,
-                weight_decay=settings.weight_decay,
-            )
-        }
+        return {NETWORK: Muon.of(networks[NETWORK], self.config)}
 
     def step(self, networks: Networks, batch: Tensor) -> Iterator[tuple[str, Tensor]]:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.config.bfloat16):

@@ -49,8 +49,8 @@ def test_series_keep_their_length_and_each_class_has_a_fifth_held_out(tmp_path: 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (rows(walk=9), r"expected 2 to 100 classes in column 'what'; got 1"),
-        (rows(walk=9, run=4), r"at least 5 series of each class; 'run' has 4"),
+        (rows(walk=9), r"expected 2 to 100 different labels in column 'what'; got 1"),
+        (rows(walk=9, run=4), r"at least 5 series of each label; 'run' has 4"),
         ([*rows(walk=9, run=9), "walk0,run,1,1"], r"one class for all rows of series 'walk0'; got"),
         ([*rows(walk=5, run=5), ",run,1,1"], r"row 40 has an empty cell"),
         ([*rows(walk=5, run=5), "z,run,1,"], r"finite number in column 'y', row 40; got ''"),
