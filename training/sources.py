@@ -73,8 +73,7 @@ def every() -> list[Source]:
         one = getattr(module, "ARCHIVE", None)
         several = getattr(module, "ARCHIVES", {place.name: one} if one else {})
         for name, fetched in several.items():
-            package = fetched.requirement.partition("==")[0]
-            found.append(Source(name, module.SOURCE, module.LICENSE, package, fetched))
+            found.append(Source(name, module.SOURCE, module.LICENSE, fetched.package, fetched))
     return sorted(found, key=lambda source: source.name)
 
 
