@@ -112,6 +112,7 @@ deploy-tools: dev ## what deploy-test, image and roll-test need: into .tools, an
 
 deploy-test: dev ## chart, manifests, rules, dashboard, Containerfile; says what it could not check
 	$(BIN)/pytest -m "not image and not soak" tests/deploy
+	$(BIN)/pytest -k "[gs] or [az]" tests/model_store/test_remote.py
 
 image: ## build the server's image; EXTRA=serve-gpu for CUDA (deploy/image.sh says what else)
 	deploy/image.sh
