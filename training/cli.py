@@ -1,4 +1,4 @@
-"""``modelhub train RECIPE``, ``modelhub recipes``, ``modelhub data`` and ``modelhub starter``.
+"""``modelhub train RECIPE``, ``train-all``, ``recipes``, ``data``, ``quantize`` and ``starter``.
 
 torch is imported only when one of them runs, so that ``modelhub list`` answers at once.
 """
@@ -42,6 +42,14 @@ def add_commands(commands: Any) -> None:
     starter = commands.add_parser("starter", help=words, description=words)
     store_option(starter)
     starter.set_defaults(run=_starter)
+    words = "Train every recipe that the store has no version of, and print the table of scores."
+    every = commands.add_parser("train-all", help=words, description=words)
+    store_option(every)
+    every.add_argument(
+        "--markdown", type=Path, metavar="FILE",
+        help="write the table there too; between its marks, where the file has them",
+    )  # fmt: skip
+    every.set_defaults(run=_train_all)
     words = "Publish a text model with smaller weights, where it still tells held-out text as well."
     quantize = commands.add_parser("quantize", help=words, description=words)
     quantize.add_argument("ref", metavar="REF")
@@ -299,6 +307,23 @@ def _data_get(arguments: argparse.Namespace) -> int:
         where = source.get()
         print(f"{source.name}: {source.what}\nlicence: {source.license}\n{where}")
         return 0
+
+    return _guarded(work)
+
+
+def _train_all(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from rich.console import Console
+
+        from training import every_recipe
+
+        console = Console()
+        failed = every_recipe.train(arguments.store, console)
+        table = every_recipe.markdown(every_recipe.rows(arguments.store, failed))
+        print(table, end="")
+        if arguments.markdown:
+            every_recipe.write(table, arguments.markdown)
+        return 2 if failed else 0
 
     return _guarded(work)
 
