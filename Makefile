@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up install dev train serve check format test test-fast prove \
+.PHONY: help up install dev train train-all serve check format test test-fast prove \
         prove-applications soak bench bench-generate clean \
         deploy-tools deploy-test image image-test roll-test gpu-env gpu-build-test gpu-test
 
@@ -55,6 +55,9 @@ $(GPU_VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 train: install ## train one model: make train RECIPE=cnn_digits
 	$(BIN)/modelhub train $(RECIPE)
 
+train-all: install ## train every recipe that the store has none of, with a table at the end (hours)
+	$(BIN)/modelhub train-all
+
 serve: install ## serve the store
 	@exec $(BIN)/modelhub serve
 
@@ -88,8 +91,9 @@ bench: install ## measure the server against what the graphs and HTTP alone can 
 
 bench-generate: install ## measure texts streamed to many clients beside the decoder alone (ten minutes)
 	$(BIN)/python -m training.reference_decoders bench-models
-	$(BIN)/modelhub bench --generate --store bench-models --limits --max-windows 4 \
-	  --json bench.generate.json --markdown bench.generate.md
+	$(BIN)/modelhub bench --generate decoder_small decoder_large --store bench-models --limits \
+	  --max-windows 4 --json bench.generate.json --markdown bench.generate.md
+	$(BIN)/modelhub bench --generate decoder_long --store bench-models --long-prompt 1000
 
 soak: dev ## versions swapped and models reloaded under load, on a real server (minutes)
 	$(BIN)/pytest -s --soak -m soak tests/service

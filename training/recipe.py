@@ -21,10 +21,13 @@ from torch import Tensor, nn
 
 from model_store.decoding import Decoding
 from model_store.manifest import MAIN_GRAPH, Batching, Category, Family, Verb, VerbName
+from model_store.spec import Tensors
 from training.errors import DataError, UnknownRecipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from model_store.bundle import Bundle
 
 Networks: TypeAlias = dict[str, nn.Module]
 """What a recipe trains, by name. Most have one; a GAN has two."""
@@ -88,6 +91,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Rows that neither training nor stopping saw, and what a graph's answers to them are worth:
+    so that the graph with smaller weights can be judged.
+
+    ``inputs``: the graph's inputs, part by part. ``score``: of all its outputs, the parts' rows
+    joined in their order; higher is better. ``metric``: its name.
+    """
+
+    inputs: Callable[[], Iterable[Mapping[str, Tensor]]]
+    score: Callable[[Tensors], float]
+    metric: str
+
+
+@dataclass(frozen=True)
 class GraphExport:
     """One ONNX graph to be made.
 
@@ -111,6 +128,7 @@ class GraphExport:
     tolerance: float = 1e-4
     decoding: Decoding | None = None
     reference: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+    held_out: HeldOut | None = None
 
     def __post_init__(self) -> None:
         if (self.decoding is None) != (self.reference is None):
@@ -138,6 +156,8 @@ class Recipe(ABC, Generic[C]):
     """``quick`` (the starter's) and ``full``; both of the recipe's own Config class."""
     smoke: ClassVar[Mapping[str, Any]] = {"epochs": 1}
     """What of the quick profile a test changes, so that a whole run takes it seconds."""
+    lower_is_better: ClassVar[bool] = False
+    """Of the headline metric: an error, a loss, a distance."""
     license: str = "Apache-2.0"
     """Of the trained weights. :meth:`load` changes it where the data's licence asks for more."""
 
@@ -160,6 +180,11 @@ class Recipe(ABC, Generic[C]):
         published; all are evaluated.
         """
         return 1
+
+    def take_over(self, bundle: "Bundle") -> None:
+        """Keep what an earlier version's weights need to mean the same, such as its tokenizer.
+        Called before :meth:`load` where training starts from that version. Raises DataError.
+        """
 
     @abstractmethod
     def load(self, data: Path | None) -> None:
@@ -276,6 +301,6 @@ def find(name: str) -> type[Recipe[Any]]:
 
 
 __all__ = [
-    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "Networks", "OneShot", "Package", "Recipe",
-    "Settings", "find", "names",
+    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "HeldOut", "Networks", "OneShot",
+    "Package", "Recipe", "Settings", "find", "names",
 ]  # fmt: skip

@@ -8,24 +8,45 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from model_store.answers.text import TextAnswer
+from model_store.bundle import Bundle
+from model_store.inputs.text import TextInput
+from model_store.manifest import VerbName
+from training.errors import DataError
+
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 END = "<|endoftext|>"
 BUCKET_BATCHES = 16
 """Batches are cut from so many batches' texts in order of length: padding costs like words."""
 
 
+def kept_tokenizer(bundle: Bundle, verb: VerbName, *, answer: bool = False) -> Any:
+    """What a published model reads its input with, or says its answer by. Raises DataError."""
+    found = bundle.manifest.verbs[verb]
+    kind = found.answer if answer else found.input
+    if not isinstance(kind, TextInput | TextAnswer):
+        raise DataError(f"{bundle.manifest.name}: expected a tokenizer; {verb} takes {kind.kind}")
+    return Tokenizer.from_file(str(bundle.path(kind.tokenizer)))
+
+
 def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
-    """Frequent words whole, rare ones in pieces (byte pair encoding); case and accents dropped."""
+    """Frequent words whole, rare ones in pieces (byte pair encoding); case and accents dropped.
+
+    A word's first piece has a mark before it. Marks on the others, as BERT has them, would be
+    learned in the order of a hash table, which is another one in each process.
+    """
+    texts = list(texts)
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
         special_tokens=[PAD, UNKNOWN],
-        continuing_subword_prefix="##",
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
