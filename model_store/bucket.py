@@ -145,8 +145,9 @@ def _open(url: str) -> tuple[Any, str]:
 
 def _hurry(found: Any) -> None:
     """Azure's client tells of a server that is away after three minutes; then within seconds."""
-    policy = getattr(getattr(found.service_client, "_config", None), "retry_policy", None)
-    if policy:
+    client = getattr(found, "service_client", None)
+    policy = getattr(getattr(client, "_config", None), "retry_policy", None)
+    if policy:  # which is the client's own matter: no setting of it is passed on
         policy.total_retries, policy.initial_backoff, policy.random_jitter_range = 1, 1, 0
 
 

@@ -59,8 +59,8 @@ class Bound:
 class Places:
     """Runs from places on the device, one for each set of shapes; made when a shape first comes.
 
-    With ``graphs`` the outputs have places, too, and each set of shapes is one CUDA graph: it is
-    captured by ONNX Runtime in the first run and replayed from then on. One run at a time.
+    With ``graphs`` the outputs have places, too, and each set of shapes is one CUDA graph: ONNX
+    Runtime captures its second run and replays that from then on. One run at a time.
     """
 
     def __init__(
