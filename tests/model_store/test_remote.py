@@ -474,7 +474,7 @@ def test_azure_that_is_away_is_told_in_seconds(
     started = time.monotonic()
     with pytest.raises(Unreachable, match=rf"az://hub/models cannot be listed: .*{port}"):
         open_store("az://hub/models").names()
-    assert time.monotonic() - started < 30  # as it comes, three minutes
+    assert time.monotonic() - started < 90  # as it comes, three minutes
 
 
 # --- the command -------------------------------------------------------------------------------
