@@ -1,0 +1,58 @@
+"""Keeps a pole upright on a cart, learned by PPO."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from model_store.spec import Array
+from training.parts.environment import World
+from training.parts.policy import CHOICE, FORMAT, VECTOR, Policy
+from training.parts.reinforcement import Ppo, PpoConfig
+from training.recipe import Settings
+
+
+def angle_and_velocity(world: World, observation: Array) -> int:
+    """Push to where the pole falls, or will."""
+    del world
+    return int(observation[2] + observation[3] > 0)
+
+
+class PolicyCartpole(Policy[PpoConfig]):
+    """Cart and pole → which way to push."""
+
+    task = "control"
+    description = "Balances a pole on a cart: pushes it left or right, fifty times a second."
+    data_formats = f"{FORMAT}{CHOICE} or {VECTOR}"
+    observations = ("cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity")
+    actions = ("push left", "push right")
+    controller = ("angle_and_velocity", angle_and_velocity)
+    learner_kind = Ppo
+    profiles: ClassVar[Mapping[str, Settings]] = {
+        "quick": PpoConfig(
+            environment="CartPole-v1",
+            rounds=20,
+            patience=8,
+            round_steps=4096,
+            worlds=8,
+            batch_size=256,
+            learning_rate=1e-3,
+            discount=0.98,
+            selection_episodes=50,
+        ),
+        "full": PpoConfig(
+            environment="CartPole-v1",
+            rounds=50,
+            patience=20,
+            round_steps=4096,
+            worlds=8,
+            batch_size=256,
+            learning_rate=1e-3,
+            discount=0.98,
+            selection_episodes=100,
+        ),
+    }
+    smoke: ClassVar[Mapping[str, Any]] = {
+        "rounds": 2,
+        "round_steps": 2048,
+        "selection_episodes": 4,
+        "test_episodes": 8,
+    }
