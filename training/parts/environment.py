@@ -119,9 +119,7 @@ def play(environment: Environment, act: Act, seeds: Sequence[int]) -> Array:
     returns = np.zeros(len(worlds))
     going = list(range(len(worlds)))
     for _ in range(MAX_STEPS):
-        rows = np.stack([seen[k] for k in going]).astype(np.float32)
-        if not np.isfinite([*returns, *rows.ravel()]).all():
-            raise DataError(f"{environment.id}: expected finite numbers; got NaN or infinity")
+        rows = _finite(environment, np.stack([seen[k] for k in going]))
         ended = set()
         for k, action in zip(going, act([worlds[k] for k in going], rows), strict=True):
             seen[k], reward, over, cut, _ = worlds[k].step(environment.takes(action))
@@ -131,11 +129,21 @@ def play(environment: Environment, act: Act, seeds: Sequence[int]) -> Array:
                 worlds[k].close()
         going = [k for k in going if k not in ended]
         if not going:
+            _finite(environment, returns)
             return returns
     raise DataError(
         f"{environment.id}: expected episodes of at most {MAX_STEPS:,} steps; got a longer one:"
         " register it with max_episode_steps"
     )
+
+
+def _finite(environment: Environment, numbers: Array) -> Array:
+    """As float32. Raises DataError."""
+    if not np.isfinite(numbers).all():
+        raise DataError(
+            f"{environment.id}: expected finite observations and rewards; got NaN or infinity"
+        )
+    return numbers.astype(np.float32)
 
 
 def _reset(world: World, seed: int) -> Any:
@@ -181,7 +189,9 @@ def watch(environment: Environment, act: Act, seed: int) -> tuple[Array, list[Ar
 
 
 def glimpses(environment: Environment, count: int, most: int = 12) -> Array:
-    """float32 ``[count, N]``: what is seen in as many episodes, a few random steps on."""
+    """float32 ``[count, N]``: what is seen in as many episodes, a few random steps on.
+    Raises DataError.
+    """
     rows = []
     for place in range(count):
         world = environment.make()
@@ -192,4 +202,4 @@ def glimpses(environment: Environment, count: int, most: int = 12) -> Array:
                 break
         rows.append(row)
         world.close()
-    return np.stack(rows).astype(np.float32)
+    return _finite(environment, np.stack(rows))

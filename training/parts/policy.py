@@ -44,9 +44,11 @@ class Policy(InRounds[P]):
     family: ClassVar[Family] = "other"
     category: ClassVar[Category] = "control"
 
+    home: ClassVar[str]
+    """The recipe's own environment; the next four are of this one only."""
     observations: ClassVar[tuple[str, ...]]
     actions: ClassVar[tuple[str, ...]]
-    """What the numbers and choices of the recipe's own environment are called."""
+    """What its numbers and choices are called."""
     controller: ClassVar[tuple[str, Controller]]
     """The rival: its name in the table and the function."""
     environment_license: ClassVar[str] = "MIT"
@@ -55,13 +57,13 @@ class Policy(InRounds[P]):
     def load(self, data: Path | None) -> None:
         if data is not None:
             raise DataError(f"--data {data}: expected {self.data_formats}; got a path")
-        own = self.config.environment == self.profiles["quick"].environment  # type: ignore[attr-defined]
-        self.rival = self.controller if own else None
+        at_home = self.config.environment == self.home
+        self.rival = self.controller if at_home else None
         self.environment = environments.find(
             self.config.environment,
-            self.observations if own else (),
-            self.actions if own else (),
-            self.environment_license if own else "",
+            self.observations if at_home else (),
+            self.actions if at_home else (),
+            self.environment_license if at_home else "",
         )
         self.data_source, self.data_license = self.environment.source, self.environment.license
         self.glimpses = environments.glimpses(self.environment, SAMPLE_ROWS)
@@ -100,7 +102,7 @@ class Policy(InRounds[P]):
             f"The sum of rewards of {len(returns)} fresh episodes of {self.environment.id}, whose"
             " seeds neither training nor the choice of the best round used: mean"
             f" {returns.mean():.1f} ± {error:.1f} (standard error). Every player had the same"
-            " episodes; the policy takes its likeliest action, as the server answers."
+            " episodes; the policy plays as the server answers, without chance."
         )
 
     def _curve(self, baselines: dict[str, dict[str, float]]) -> Figure:

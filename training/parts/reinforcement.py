@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import FloatSchedule, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-from training.errors import BadConfig
+from training.errors import BadConfig, DataError
 from training.parts.actor import Actor, Normalise, Within, by_network
 from training.parts.environment import SELECTION_SEEDS, TRAINING_SEEDS, Environment, play
 from training.recipe import Networks, RoundsConfig
@@ -101,7 +101,14 @@ class PolicyLearner(ABC, Generic[P]):
         self.model.action_space.seed(seed)
         self.model._last_obs = None  # or it would go on where the last round's episodes stood
         self.model.lr_schedule = FloatSchedule(config.learning_rate * (1 - number / config.rounds))
-        self.model.learn(config.round_steps, reset_num_timesteps=False)
+        try:
+            self.model.learn(config.round_steps, reset_num_timesteps=False)
+        except ValueError:
+            if all(np.isfinite(moments.var).all() for moments in self._moments()):
+                raise
+            raise DataError(
+                f"{config.environment}: expected finite observations and rewards; got others"
+            ) from None
         return -self._judge()
 
     def _judge(self) -> float:

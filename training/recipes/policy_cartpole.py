@@ -9,6 +9,8 @@ from training.parts.policy import CHOICE, FORMAT, VECTOR, Policy
 from training.parts.reinforcement import Ppo, PpoConfig
 from training.recipe import Settings
 
+HOME = "CartPole-v1"
+
 
 def angle_and_velocity(world: World, observation: Array) -> int:
     """Push to where the pole falls, or will."""
@@ -20,15 +22,19 @@ class PolicyCartpole(Policy[PpoConfig]):
     """Cart and pole → which way to push."""
 
     task = "control"
-    description = "Balances a pole on a cart: pushes it left or right, fifty times a second."
+    description = (
+        "Balances a pole on a cart: pushes it left or right, fifty times a second, by positions in"
+        " m and rad and their velocities."
+    )
     data_formats = f"{FORMAT}{CHOICE} or {VECTOR}"
-    observations = ("cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity")
+    home = HOME
+    observations = ("cart_position", "cart_velocity", "pole_angle", "pole_velocity")
     actions = ("push left", "push right")
     controller = ("angle_and_velocity", angle_and_velocity)
     learner_kind = Ppo
     profiles: ClassVar[Mapping[str, Settings]] = {
         "quick": PpoConfig(
-            environment="CartPole-v1",
+            environment=HOME,
             rounds=20,
             patience=8,
             round_steps=4096,
@@ -39,7 +45,7 @@ class PolicyCartpole(Policy[PpoConfig]):
             selection_episodes=50,
         ),
         "full": PpoConfig(
-            environment="CartPole-v1",
+            environment=HOME,
             rounds=50,
             patience=20,
             round_steps=4096,

@@ -9,6 +9,8 @@ from training.parts.policy import CHOICE, FORMAT, VECTOR, Policy
 from training.parts.reinforcement import Ppo, PpoConfig
 from training.recipe import Settings
 
+HOME = "LunarLander-v3"
+
 
 def gymnasium_heuristic(world: World, observation: Array) -> int:
     """The rules that gymnasium ships with the game."""
@@ -24,6 +26,7 @@ class PolicyLunarlander(Policy[PpoConfig]):
     task = "game"
     description = "Lands a spaceship on the moon: fires one of three engines, or none."
     data_formats = f"{FORMAT}{CHOICE} or {VECTOR}"
+    home = HOME
     observations = (
         "x", "y", "velocity_x", "velocity_y", "angle", "angular_velocity",
         "left_leg_touches", "right_leg_touches",
@@ -34,7 +37,7 @@ class PolicyLunarlander(Policy[PpoConfig]):
     learner_kind = Ppo
     profiles: ClassVar[Mapping[str, Settings]] = {
         "quick": PpoConfig(
-            environment="LunarLander-v3",
+            environment=HOME,
             rounds=30,
             round_steps=32_768,
             worlds=16,
@@ -48,7 +51,7 @@ class PolicyLunarlander(Policy[PpoConfig]):
             selection_episodes=30,
         ),
         "full": PpoConfig(
-            environment="LunarLander-v3",
+            environment=HOME,
             rounds=60,
             round_steps=32_768,
             worlds=16,

@@ -11,6 +11,7 @@ from training.parts.policy import FORMAT, VECTOR, Policy
 from training.parts.reinforcement import Sac, SacConfig
 from training.recipe import Settings
 
+HOME = "Pendulum-v1"
 TORQUE = 2.0
 """The motor's most, in N·m: too little to lift the pendulum in one go."""
 
@@ -35,13 +36,14 @@ class PolicyPendulum(Policy[SacConfig]):
     task = "control"
     description = "Swings a pendulum up and holds it upright with a motor too weak to lift it."
     data_formats = f"{FORMAT}{VECTOR}"
+    home = HOME
     observations = ("cos_angle", "sin_angle", "angular_velocity")
     actions = ("torque",)
     controller = ("energy_swing_up", energy_swing_up)
     learner_kind = Sac
     profiles: ClassVar[Mapping[str, Settings]] = {
         "quick": SacConfig(
-            environment="Pendulum-v1",
+            environment=HOME,
             rounds=16,
             round_steps=600,
             batch_size=128,
@@ -49,7 +51,7 @@ class PolicyPendulum(Policy[SacConfig]):
             selection_episodes=30,
         ),
         "full": SacConfig(
-            environment="Pendulum-v1",
+            environment=HOME,
             rounds=40,
             round_steps=600,
             batch_size=256,

@@ -133,7 +133,9 @@ def test_actions_that_no_answer_can_give_are_refused(does: Space[Any]) -> None:
 
 
 def test_a_broken_sensor_and_an_endless_episode_end_the_run() -> None:
-    with pytest.raises(DataError, match="Broken-v0: expected finite numbers; got NaN"):
+    with pytest.raises(
+        DataError, match="Broken-v0: expected finite observations and rewards; got NaN"
+    ):
         play(find("Broken-v0"), at_random, [0])
     with pytest.raises(DataError, match="Endless-v0: expected episodes of at most 20,000 steps"):
         play(find("Endless-v0"), at_random, [0])

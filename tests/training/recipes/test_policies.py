@@ -1,15 +1,16 @@
 """What is special to the recipes of policies; the contract of all recipes is tested elsewhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from accelerate.utils import set_seed
+from gymnasium.envs.classic_control import CartPoleEnv
 
-from model_store.spec import Array
 from model_store.store import Store
 from tests.service.players import asking
 from tests.service.server import Server, serving
@@ -18,7 +19,7 @@ from training import fit as fit_module
 from training.errors import BadConfig, DataError
 from training.fit import Fitted, fit
 from training.parts.actor import by_network
-from training.parts.environment import TEST_SEEDS, World, find, play
+from training.parts.environment import TEST_SEEDS, find, play
 from training.parts.reinforcement import ACTOR
 from training.recipe import find as recipe_named
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 POLICIES = ("policy_cartpole", "policy_lunarlander", "policy_pendulum")
 every_policy = pytest.mark.parametrize("name", POLICIES)
-SMALL = {"rounds": 3, "selection_episodes": 2, "test_episodes": 2}
+SMALL = {"rounds": 2, "selection_episodes": 2, "test_episodes": 2}
+PPO = {"rollout": 32, "round_steps": 256}
+SAC = {"warm_up": 50, "round_steps": 100}
 
 
 def loaded(name: str, **settings: Any) -> Any:
@@ -41,8 +44,8 @@ def loaded(name: str, **settings: Any) -> Any:
 
 def fitted(name: str, **options: Any) -> Fitted:
     settings = {"progress": Quiet(), **options}
-    quick = {"warm_up": 50, "round_steps": 100} if name == "policy_pendulum" else {}
-    return fit(loaded(name, **SMALL, **quick), 0, device="cpu", **settings)
+    steps = SAC if name == "policy_pendulum" else PPO
+    return fit(loaded(name, **SMALL, **steps), 0, device="cpu", **settings)
 
 
 # --- learning ----------------------------------------------------------------------------------
@@ -59,22 +62,22 @@ def test_a_killed_run_ends_as_if_it_had_never_stopped(
     progress = Quiet()
     resumed = fitted(name, checkpoint=tmp_path / "run", progress=progress, resume=True)
 
-    assert progress.starts == [("", 2)]
+    assert progress.starts == [("", 1)]
     assert resumed.history.validation == whole.history.validation
     assert same(resumed, whole)
 
 
 def test_the_curve_of_the_card_has_the_rounds_before_a_kill_too(tmp_path: Path) -> None:
-    first = loaded("policy_cartpole", **SMALL)
+    first = loaded("policy_cartpole", **SMALL, **PPO)
     learner = first.learner(0)
     for number in range(2):
         learner.learn(number)
     torch.save(learner.state_dict(), tmp_path / "state")
-    again = loaded("policy_cartpole", **SMALL)
+    again = loaded("policy_cartpole", **SMALL, **PPO)
     again.learner(0).load_state_dict(torch.load(tmp_path / "state", weights_only=False))
 
     assert again.learned.curve == learner.curve
-    assert [point.steps for point in learner.curve] == [2048, 4096]
+    assert [point.steps for point in learner.curve] == [256, 512]
 
 
 @pytest.mark.parametrize(
@@ -110,12 +113,27 @@ def test_a_few_rounds_balance_the_pole_far_longer_than_chance(trained: "Trained"
 
 
 def test_another_environment_is_learned_with_its_own_actions(tmp_path: Path) -> None:
-    recipe = loaded("policy_cartpole", environment="Acrobot-v1", **{**SMALL, "rounds": 1})
+    recipe = loaded("policy_cartpole", environment="Acrobot-v1", **PPO, **{**SMALL, "rounds": 1})
     networks = fit(recipe, 0, device="cpu", progress=Quiet()).networks
     verb = recipe.package(networks, tmp_path).verbs["predict"]
     assert verb.answer.names == ("action_0", "action_1", "action_2")
     assert len(verb.input.columns) == 6
     assert set(recipe.evaluate([networks]).baselines) == {"random"}
+
+
+class Failing(CartPoleEnv):
+    """A cart whose sensor fails once the pole has leaned far."""
+
+    def step(self, action: Any) -> Any:
+        stepped: Any = super().step  # has no types
+        observation, *rest = stepped(action)
+        return observation * (np.nan if abs(observation[2]) > 0.15 else 1), *rest
+
+
+def test_a_sensor_that_fails_in_training_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gymnasium.spec("CartPole-v1"), "entry_point", Failing)
+    with pytest.raises(DataError, match="CartPole-v1: expected finite observations and rewards"):
+        loaded("policy_cartpole").learner(0).learn(0)
 
 
 def test_a_choice_cannot_be_learned_as_a_vector() -> None:
