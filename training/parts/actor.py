@@ -49,11 +49,11 @@ class Within(nn.Module):
 
 
 class Actor(nn.Module):
-    """A copy of a policy's layers between the two."""
+    """A copy of a policy's layers, and what comes before them."""
 
-    def __init__(self, normalise: Normalise, layers: Sequence[nn.Module], last: nn.Module) -> None:
+    def __init__(self, normalise: Normalise, layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.layers = nn.Sequential(normalise, *copy.deepcopy(list(layers)), last)
+        self.layers = nn.Sequential(normalise, *copy.deepcopy(list(layers)))
 
     def forward(self, observation: Tensor) -> Tensor:
         """``[B, N]`` → probabilities ``[B, K]`` or an action ``[B, D]``."""

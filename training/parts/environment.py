@@ -5,7 +5,7 @@ Knows no network and no library that learns: whoever plays is a function of obse
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -166,26 +166,36 @@ def by_hand(controller: Controller) -> Act:
     return act
 
 
-def watch(environment: Environment, act: Act, seed: int) -> tuple[Array, list[Array]]:
-    """One episode: what was seen, float32 ``[T, N]``, and its pictures, uint8 ``[H, W, 3]`` each;
-    no pictures where the environment draws none.
+def watch(
+    environment: Environment, act: Act, seed: int, most: int
+) -> tuple[Array, dict[int, Array]]:
+    """One episode: what was seen, ``[T, N]``, and ``most`` pictures of it, uint8 ``[H, W, 3]``, by
+    their steps; none where the environment draws none.
     """
     world = environment.make()
     draws = "rgb_array" in world.metadata.get("render_modes", [])
-    if draws:
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would complain of no screen
-        world.close()
-        world = environment.make(render_mode="rgb_array")
-    seen, frames = [_reset(world, seed)], []
-    over = cut = False
-    while not over and not cut and len(seen) <= MAX_STEPS:
-        if draws:
-            frames.append(np.asarray(world.render()))
-        rows = np.asarray(seen[-1], dtype=np.float32)[None]
-        row, _, over, cut, _ = world.step(environment.takes(act([world], rows)[0]))
-        seen.append(row)
+    seen = list(_steps(environment, world, act, seed))
     world.close()
-    return np.stack(seen).astype(np.float32), frames
+    pictures: dict[int, Array] = {}
+    if draws:  # in a second run, as a thousand pictures would take a gigabyte
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would complain of no screen
+        world = environment.make(render_mode="rgb_array")
+        places = set(np.linspace(0, len(seen) - 1, most).round().astype(int).tolist())
+        for place, _ in enumerate(_steps(environment, world, act, seed)):
+            if place in places:
+                pictures[place] = np.asarray(world.render())
+        world.close()
+    return np.stack(seen), pictures
+
+
+def _steps(environment: Environment, world: World, act: Act, seed: int) -> Iterator[Array]:
+    """What is seen, from the start of an episode to its end."""
+    row, over, cut = _reset(world, seed), False, False
+    yield row
+    while not over and not cut:
+        rows = _finite(environment, np.stack([row]))
+        row, _, over, cut, _ = world.step(environment.takes(act([world], rows)[0]))
+        yield row
 
 
 def glimpses(environment: Environment, count: int, most: int = 12) -> Array:

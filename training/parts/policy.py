@@ -124,16 +124,15 @@ class Policy(InRounds[P]):
 
     def _episode(self, act: Act) -> Figure:
         """The first fresh one, in pictures."""
-        seen, frames = environments.watch(self.environment, act, TEST_SEEDS)
-        if not frames:
+        seen, pictures = environments.watch(self.environment, act, TEST_SEEDS, FRAMES)
+        if not pictures:
             return _traces(seen, self.environment.input.names)
-        places = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
-        height, width = frames[0].shape[:2]
-        figure = Figure(figsize=(12, 0.3 + 12 / len(places) * height / width))
-        for cell, place in zip(figure.subplots(1, len(places), squeeze=False)[0], places,
-                               strict=True):  # fmt: skip
-            cell.imshow(frames[place])
-            cell.set_title(f"step {place}", fontsize=8)
+        height, width = next(iter(pictures.values())).shape[:2]
+        figure = Figure(figsize=(12, 0.3 + 12 / len(pictures) * height / width))
+        cells = figure.subplots(1, len(pictures), squeeze=False)[0]
+        for cell, (step, picture) in zip(cells, pictures.items(), strict=True):
+            cell.imshow(picture)
+            cell.set_title(f"step {step}", fontsize=8)
             cell.axis("off")
         figure.subplots_adjust(wspace=0.03)
         return figure

@@ -75,7 +75,6 @@ class PolicyLearner(ABC, Generic[P]):
 
     def __init__(self, environment: Environment, config: P, fold: int) -> None:
         self.environment, self.config, self.fold = environment, config, fold
-        self._bounds = environment.answer.bounds
         self.curve: list[Returns] = []
         makers: list[Callable[[], Any]] = [environment.make] * config.worlds
         self.worlds = VecNormalize(
@@ -87,8 +86,12 @@ class PolicyLearner(ABC, Generic[P]):
     def _model(self) -> Any: ...
 
     @abstractmethod
-    def _layers(self) -> tuple[list[nn.Module], nn.Module]:
-        """The policy's own, and what makes an action of theirs."""
+    def _layers(self) -> list[nn.Module]:
+        """The policy's own, and the one that makes an action of theirs."""
+
+    def _last(self, *, squash: bool) -> nn.Module:
+        bounds = self.environment.answer.bounds
+        return nn.Softmax(1) if bounds is None else Within(bounds, squash=squash)
 
     # --- a round -------------------------------------------------------------------------------
 
@@ -123,7 +126,7 @@ class PolicyLearner(ABC, Generic[P]):
         seen, _ = self._moments()
         spread = np.sqrt(seen.var + self.worlds.epsilon)
         normalise = Normalise(seen.mean, spread, self.worlds.clip_obs)
-        return {ACTOR: Actor(normalise, *self._layers()).eval()}
+        return {ACTOR: Actor(normalise, self._layers()).eval()}
 
     # --- between rounds ------------------------------------------------------------------------
 
@@ -167,10 +170,9 @@ class Ppo(PolicyLearner[PpoConfig]):
             device="cpu",
         )
 
-    def _layers(self) -> tuple[list[nn.Module], nn.Module]:
-        policy, bounds = self.model.policy, self._bounds
-        last = nn.Softmax(1) if bounds is None else Within(bounds, squash=False)
-        return [policy.mlp_extractor.policy_net, policy.action_net], last
+    def _layers(self) -> list[nn.Module]:
+        policy = self.model.policy
+        return [policy.mlp_extractor.policy_net, policy.action_net, self._last(squash=False)]
 
 
 class Sac(PolicyLearner[SacConfig]):
@@ -180,7 +182,7 @@ class Sac(PolicyLearner[SacConfig]):
 
     def _model(self) -> SAC:
         config = self.config
-        if self._bounds is None:
+        if self.environment.answer.bounds is None:
             raise BadConfig(
                 f"--environment {config.environment}: expected actions that are vectors, as SAC"
                 " learns; got a choice: policy_cartpole and policy_lunarlander learn those"
@@ -198,9 +200,9 @@ class Sac(PolicyLearner[SacConfig]):
             device="cpu",
         )
 
-    def _layers(self) -> tuple[list[nn.Module], nn.Module]:
+    def _layers(self) -> list[nn.Module]:
         actor = self.model.policy.actor
-        return [actor.latent_pi, actor.mu], Within(self._bounds or (), squash=True)
+        return [actor.latent_pi, actor.mu, self._last(squash=True)]
 
     def state_dict(self) -> dict[str, Any]:
         played = self.model.replay_buffer

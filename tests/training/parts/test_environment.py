@@ -85,9 +85,20 @@ def test_a_users_own_environment_is_read_and_played() -> None:
     assert environment.answer.names == ("action_0", "action_1")
     assert environment.answer.first == 1
     assert play(environment, lambda _, rows: [2] * len(rows), [0, 1]).tolist() == [8, 8]
-    seen, frames = watch(environment, lambda *_: [1], 0)
+    seen, pictures = watch(environment, lambda *_: [1], 0, 8)
     assert seen.shape == (5, 2)
-    assert frames == []
+    assert pictures == {}
+
+
+def test_pictures_are_of_the_episode_from_its_start_to_its_end() -> None:
+    environment = find("CartPole-v1")
+    act = by_hand(lambda _, row: int(row[2] > 0))
+    seen, pictures = watch(environment, act, 5, 4)
+    assert len(seen) == play(environment, act, [5])[0] + 1
+    assert list(pictures) == np.linspace(0, len(seen) - 1, 4).round().tolist()
+    first, *later = pictures.values()
+    assert first.shape == (400, 600, 3)
+    assert all((picture != first).any() for picture in later)
 
 
 def test_a_vector_has_the_bounds_of_its_box() -> None:
