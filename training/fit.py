@@ -107,11 +107,7 @@ def fit(
         return _built(recipe, fold, progress)
     # Told of no device, accelerate would start each of many processes on a training of its own.
     accelerator = Accelerator(cpu=device == "cpu" or not torch.accelerator.is_available())
-    loop: _Loop | _Rounds
-    if isinstance(recipe, InRounds):
-        loop = _Rounds(recipe, fold, accelerator)
-    else:
-        loop = _Loop(recipe, fold, accelerator, start)
+    loop = _begin(recipe, fold, accelerator, start)
     if loop.afresh:
         progress.say(f"what the start has none of begins afresh: {', '.join(loop.afresh)}")
     checkpoints = Checkpoints(checkpoint, accelerator) if checkpoint else None
@@ -142,6 +138,14 @@ def _built(recipe: OneShot[Any], fold: int, progress: Reporter) -> Fitted:
         network.requires_grad_(False).eval()
     progress.stop("made in one go")
     return Fitted(networks, History(seconds=time.monotonic() - started))
+
+
+def _begin(
+    recipe: Recipe[Any], fold: int, accelerator: Accelerator, start: Start | None
+) -> "_Loop | _Rounds":
+    if isinstance(recipe, InRounds):
+        return _Rounds(recipe, fold, accelerator)
+    return _Loop(recipe, fold, accelerator, start)
 
 
 class _Loop:
