@@ -1,4 +1,17 @@
-"""Swings a pendulum up and holds it there, learned by SAC."""
+"""Swings a pendulum up and holds it there, learned by SAC.
+
+Mean return of 100 fresh episodes of Pendulum-v1 (0 would be upright from the start), quick, 60 s of
+CPU; the standard error of each is 9, as the episodes' starts differ, which are the same for all:
+
+====================================  ========================
+this one, seeds 0, 1, 2               -147.6, -150.5, -150.8
+pumping energy, then a spring         -154.5
+random torque                         -1255
+====================================  ========================
+
+Played by asking a server: -147.6 over these episodes and -150.0 over 100 others, seed 0. It swings
+up after 3,600 steps, which are 18 episodes.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
