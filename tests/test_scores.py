@@ -13,7 +13,6 @@ from model_store.manifest import Manifest
 from model_store.store import Store
 from tests.service.players import asking
 from tests.service.server import MODELHUB, serving
-from training import recipe as recipes
 from training.data import archive, elpv
 from training.parts.environment import TEST_SEEDS, find, play
 from training.starter import STARTER
@@ -249,7 +248,9 @@ def test_policy_keeps_its_promise_over_100_fresh_episodes_played_through_a_serve
         pytest.skip("takes five minutes: make prove")
     store = tmp_path / "store"
     subprocess.run([MODELHUB, "train", recipe, "--store", store, "--seed", "3"], check=True)
-    environment = find(recipes.find(recipe).profiles["quick"].environment)  # type: ignore[attr-defined]
+    origin = Store(store).open(recipe).manifest.provenance
+    assert origin
+    environment = find(str(origin.config["environment"]))
     with serving(store, tmp_path) as server:
         returns = play(environment, asking(server, recipe), PLAYED_SEEDS)
     assert returns.mean() >= PLAYED[recipe], returns

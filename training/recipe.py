@@ -284,7 +284,7 @@ class OneShot(Recipe[C]):
 
 class Learner(Protocol):
     """A library at work on one fold. What ``state_dict`` holds (numbers, tensors, arrays) and a
-    round's number are all that the round depends on, so a killed run ends as if it never was.
+    round's number are all that the round depends on, so a killed run is resumed to the same end.
     """
 
     def learn(self, number: int) -> float:

@@ -8,7 +8,7 @@ pushing where the pole will fall      489 (lowest 322)
 random pushes                         22
 ====================================  ==========================
 
-Played by asking a server: 500 over these episodes and over 100 others, seeds 0 and 1.
+Played by asking a server: 500 over these episodes and over 100 others, each seed.
 """
 
 from collections.abc import Mapping
