@@ -8,8 +8,8 @@ gymnasium's own rules                 239 (lowest -186: it crashes)
 random engines                        -206
 ====================================  ========================================
 
-Played by asking a server: the same over these episodes; 275, 274, 269 over 100 others. It lands from about
-400,000 steps on, sixteen ships side by side; the million makes it surer.
+Played by asking a server: the same over these episodes; 275, 274, 269 over 100 others. It lands
+from about 400,000 steps on, sixteen ships side by side; the million makes it surer.
 """
 
 from collections.abc import Mapping
