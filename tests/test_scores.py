@@ -11,8 +11,10 @@ import pytest
 
 from model_store.manifest import Manifest
 from model_store.store import Store
-from tests.service.server import MODELHUB
+from tests.service.players import asking
+from tests.service.server import MODELHUB, serving
 from training.data import archive, elpv
+from training.parts.environment import TEST_SEEDS, find, play
 from training.starter import STARTER
 
 
@@ -111,6 +113,15 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
         Promise("transformer_writer", "bits_per_byte", operator.lt, "5_gram_of_the_same_tokens"),
         Promise("transformer_writer", "bits_per_byte", operator.lt, "9_gram_of_bytes"),
     ],
+    ("policy_cartpole",): [
+        Promise("policy_cartpole", "mean_return", operator.ge, 475),
+        Promise("policy_cartpole", "mean_return", operator.gt, "angle_and_velocity"),
+    ],
+    ("policy_lunarlander",): [
+        Promise("policy_lunarlander", "mean_return", operator.ge, 200),
+        Promise("policy_lunarlander", "mean_return", operator.gt, "gymnasium_heuristic"),
+    ],
+    ("policy_pendulum",): [Promise("policy_pendulum", "mean_return", operator.ge, -200)],
 }
 """A recipe with its flags → what the mean over three seeds keeps; the quick profile, where no flag
 names another.
@@ -146,6 +157,12 @@ PRETRAINED = {
     ],
 }
 """Of one run with the quick profile, which takes minutes."""
+
+
+PLAYED = {"policy_cartpole": 475, "policy_lunarlander": 200, "policy_pendulum": -200}
+"""Mean return of episodes that are played by asking a server."""
+PLAYED_SEEDS = range(TEST_SEEDS + 1000, TEST_SEEDS + 1100)
+"""Not those of the score either."""
 
 
 def test_every_starter_model_has_a_promise() -> None:
@@ -220,3 +237,20 @@ def test_recipe_on_pretrained_weights_keeps_its_promises(
     manifest = Store(tmp_path).open(recipe).manifest
     for promise in PRETRAINED[recipe]:
         promise.check(manifest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", PLAYED)
+def test_policy_keeps_its_promise_over_100_fresh_episodes_played_through_a_server(
+    recipe: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if not request.config.getoption("--full"):
+        pytest.skip("takes five minutes: make prove")
+    store = tmp_path / "store"
+    subprocess.run([MODELHUB, "train", recipe, "--store", store, "--seed", "3"], check=True)
+    origin = Store(store).open(recipe).manifest.provenance
+    assert origin
+    environment = find(str(origin.config["environment"]))
+    with serving(store, tmp_path) as server:
+        returns = play(environment, asking(server, recipe), PLAYED_SEEDS)
+    assert returns.mean() >= PLAYED[recipe], returns

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from training.checkpoint import Checkpoints
 from training.errors import BadConfig
 from training.progress import Reporter
-from training.recipe import Config, Networks, OneShot, Recipe
+from training.recipe import Config, InRounds, Networks, OneShot, Recipe, RoundsConfig
 from training.weights import Start
 
 CHECKPOINT_EVERY_S = 15.0
@@ -39,6 +39,34 @@ class History:
     best_epoch: int = -1
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def judge(self, value: float, candidates: Networks) -> None:
+        """Note the epoch's validation loss; of the best one, the weights."""
+        best = self.validation[self.best_epoch] if self.validation else math.nan
+        self.validation.append(value)
+        if math.isnan(best) or value < best:
+            self.best_epoch = self.epoch
+            self.best = {
+                name: {key: tensor.cpu().clone() for key, tensor in network.state_dict().items()}
+                for name, network in candidates.items()
+            }
+        self.epoch += 1
+
+    def finished(self, most: int, patience: int) -> bool:
+        return self.epoch >= most or self.epoch - 1 - self.best_epoch >= patience
+
+    def restore(self, networks: Networks) -> Networks:
+        """Give them the best epoch's weights."""
+        for name, network in networks.items():
+            network.load_state_dict(self.best[name])
+            network.requires_grad_(False).eval()
+        return networks
+
+    def note(self, most: int, unit: str) -> str:
+        stopped = "stopped early, " if self.epoch < most else ""
+        value = self.validation[self.best_epoch]
+        best = f"best {unit} {self.best_epoch + 1} of {self.epoch}"
+        return f"{stopped}{best}, validation {value:.4f}"
 
     def state_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -75,11 +103,11 @@ def fit(
     if device == "cuda" and not torch.cuda.is_available():
         raise BadConfig("--device cuda: torch sees no CUDA device here")
     set_seed((recipe.config.seed * 1000 + fold) % 2**32)
-    if isinstance(recipe, OneShot):
+    if isinstance(recipe, OneShot) and not isinstance(recipe, InRounds):
         return _built(recipe, fold, progress)
     # Told of no device, accelerate would start each of many processes on a training of its own.
     accelerator = Accelerator(cpu=device == "cpu" or not torch.accelerator.is_available())
-    loop = _Loop(recipe, fold, accelerator, start)
+    loop = _begin(recipe, fold, accelerator, start)
     if loop.afresh:
         progress.say(f"what the start has none of begins afresh: {', '.join(loop.afresh)}")
     checkpoints = Checkpoints(checkpoint, accelerator) if checkpoint else None
@@ -88,7 +116,7 @@ def fit(
     elif checkpoints:
         checkpoints.clear()
     label = f"fold {fold + 1}/{recipe.folds}" if recipe.folds > 1 else ""
-    progress.start(label, (recipe.config.epochs - loop.history.epoch) * recipe.steps(fold))
+    progress.start(label, loop.steps_left)
     saved_at = time.monotonic()
     while not loop.finished:
         loop.run_epoch(progress)
@@ -110,6 +138,14 @@ def _built(recipe: OneShot[Any], fold: int, progress: Reporter) -> Fitted:
         network.requires_grad_(False).eval()
     progress.stop("made in one go")
     return Fitted(networks, History(seconds=time.monotonic() - started))
+
+
+def _begin(
+    recipe: Recipe[Any], fold: int, accelerator: Accelerator, start: Start | None
+) -> "_Loop | _Rounds":
+    if isinstance(recipe, InRounds):
+        return _Rounds(recipe, fold, accelerator)
+    return _Loop(recipe, fold, accelerator, start)
 
 
 class _Loop:
@@ -152,8 +188,11 @@ class _Loop:
 
     @property
     def finished(self) -> bool:
-        waited = self.history.epoch - 1 - self.history.best_epoch
-        return self.history.epoch >= self.config.epochs or waited >= self.config.patience
+        return self.history.finished(self.config.epochs, self.config.patience)
+
+    @property
+    def steps_left(self) -> int:
+        return (self.config.epochs - self.history.epoch) * self.recipe.steps(self.fold)
 
     def run_epoch(self, progress: Reporter) -> None:
         started = time.monotonic()
@@ -176,7 +215,6 @@ class _Loop:
         for name, total in totals.items():
             history.losses.setdefault(name, []).append(total / (steps // world))
         self._validate()
-        history.epoch += 1
         history.seconds += time.monotonic() - started
 
     def _step(self, batch: Any, done: float) -> dict[str, float]:
@@ -206,15 +244,7 @@ class _Loop:
             # Each has seen other rows; one that stops before the rest would leave them waiting.
             mine = torch.tensor(value, device=self.accelerator.device)
             value = float(self.accelerator.reduce(mine, "mean"))
-        history = self.history
-        best = history.validation[history.best_epoch] if history.validation else math.nan
-        history.validation.append(value)
-        if math.isnan(best) or value < best:
-            history.best_epoch = history.epoch
-            history.best = {
-                name: {key: tensor.cpu().clone() for key, tensor in network.state_dict().items()}
-                for name, network in candidates.items()
-            }
+        self.history.judge(value, candidates)
 
     def _candidates(self) -> Networks:
         """What would be published now: running averages where they are kept."""
@@ -225,15 +255,43 @@ class _Loop:
         return networks
 
     def best(self) -> Networks:
-        networks = {name: copy.deepcopy(n).cpu() for name, n in self._candidates().items()}
-        for name, network in networks.items():
-            network.load_state_dict(self.history.best[name])
-            network.requires_grad_(False).eval()
-        return networks
+        return self.history.restore(
+            {name: copy.deepcopy(n).cpu() for name, n in self._candidates().items()}
+        )
 
     def note(self) -> str:
+        return self.history.note(self.config.epochs, "epoch")
+
+
+class _Rounds:
+    """The same where a library does the steps: a round is an epoch, and a step of the progress."""
+
+    afresh: tuple[str, ...] = ()
+
+    def __init__(self, recipe: InRounds[Any], fold: int, accelerator: Accelerator) -> None:
+        self.config: RoundsConfig = recipe.config
+        self.history = History()
+        self.learner = recipe.learner(fold)
+        accelerator.register_for_checkpointing(self.history, self.learner)
+
+    @property
+    def finished(self) -> bool:
+        return self.history.finished(self.config.rounds, self.config.patience)
+
+    @property
+    def steps_left(self) -> int:
+        return self.config.rounds - self.history.epoch
+
+    def run_epoch(self, progress: Reporter) -> None:
+        started = time.monotonic()
         history = self.history
-        stopped = "stopped early, " if history.epoch < self.config.epochs else ""
-        value = history.validation[history.best_epoch]
-        best = f"best epoch {history.best_epoch + 1} of {history.epoch}"
-        return f"{stopped}{best}, validation {value:.4f}"
+        value = self.learner.learn(history.epoch)
+        history.judge(value, self.learner.networks())
+        history.seconds += time.monotonic() - started
+        progress.advance(value, history.validation[history.best_epoch])
+
+    def best(self) -> Networks:
+        return self.history.restore(self.learner.networks())
+
+    def note(self) -> str:
+        return self.history.note(self.config.rounds, "round")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,7 +64,17 @@ class Config(Settings):
     )
 
 
+class RoundsConfig(Settings):
+    """The settings of a recipe that a library fits in rounds."""
+
+    rounds: int = Field(ge=1, description="parts of the training, each followed by validation")
+    patience: int = Field(
+        default=20, ge=1, description="rounds without a better validation before it stops"
+    )
+
+
 C = TypeVar("C", bound=Settings)
+R = TypeVar("R", bound=RoundsConfig)
 
 
 @dataclass(frozen=True)
@@ -272,6 +282,34 @@ class OneShot(Recipe[C]):
         return {}
 
 
+class Learner(Protocol):
+    """A library at work on one fold. What ``state_dict`` holds (numbers, tensors, arrays) and a
+    round's number are all that the round depends on, so a killed run is resumed to the same end.
+    """
+
+    def learn(self, number: int) -> float:
+        """Do that round, counted from 0; the validation loss after it (lower is better)."""
+
+    def networks(self) -> Networks:
+        """As they are now, on the CPU."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class InRounds(OneShot[R]):
+    """A recipe that a library fits, a round at a time: it can be stopped and resumed between them,
+    and the best round's networks are kept.
+    """
+
+    @abstractmethod
+    def learner(self, fold: int) -> Learner:
+        """Fresh, initialised from torch's seeded generator."""
+
+    def build(self, fold: int) -> Networks:
+        return self.learner(fold).networks()
+
+
 def names() -> list[str]:
     """Every recipe there is: files in ``recipes/`` and entry points ``modelhub.recipes``."""
     package = importlib.import_module("training.recipes")
@@ -301,6 +339,6 @@ def find(name: str) -> type[Recipe[Any]]:
 
 
 __all__ = [
-    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "HeldOut", "Networks", "OneShot",
-    "Package", "Recipe", "Settings", "find", "names",
+    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "HeldOut", "InRounds", "Learner",
+    "Networks", "OneShot", "Package", "Recipe", "RoundsConfig", "Settings", "find", "names",
 ]  # fmt: skip

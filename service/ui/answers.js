@@ -6,7 +6,7 @@ import { bar, h, number, svg } from "./dom.js";
 const MAX_BARS = 12;
 const MAX_CHARTS = 6;
 
-const KINDS = { classes, image, forecast, anomaly, vector, text };
+const KINDS = { action, classes, image, forecast, anomaly, vector, text };
 
 /** One answer. `history` is what the model saw, as {column: numbers}, where that is known. */
 export function show(spec, answer, history = {}) {
@@ -21,12 +21,28 @@ function bars(rows, most, tone) {
   return [h("ol", { class: "bars" }, shown), more > 0 && h("p", { class: "quiet" }, `and ${more} more`)];
 }
 
+const percent = (score) => `${(100 * score).toFixed(1)} %`;
+
 function classes(spec, answer) {
-  const percent = (score) => `${(100 * score).toFixed(1)} %`;
   return h("div", {},
     h("p", { class: "verdict" }, h("b", {}, answer.label), ` ${percent(answer.score)}`),
     bars(answer.top.map((one) => [one.label, one.score, percent(one.score)]), 1),
   );
+}
+
+function action(spec, answer) {
+  if (spec.bounds) {
+    const rows = answer.action.map((value, place) => {
+      const [low, high] = spec.bounds[place];
+      return [spec.names[place], (value - low) / (high - low), `${number(value)} (${low} to ${high})`];
+    });
+    return h("div", {}, bars(rows, 1));
+  }
+  const rows = answer.probabilities.map((chance, place) => [spec.names[place], chance, percent(chance)]);
+  return h("div", {},
+    h("p", { class: "verdict" }, h("b", {}, spec.names[answer.action - spec.first]),
+      ` action ${answer.action}`),
+    bars(rows, 1));
 }
 
 function image(spec, answer) {

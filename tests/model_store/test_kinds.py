@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from model_store import answers, inputs
 from model_store.answers import AnswerSpec
+from model_store.answers.action import ActionAnswer
 from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
@@ -95,6 +96,10 @@ INPUTS = {
 }
 
 ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
+    "action": (
+        ActionAnswer(names=("left", "right"), first=1),
+        {"probabilities": float32([[0.25, 0.75]])},
+    ),
     "anomaly": (
         AnomalyAnswer(features=("a", "b"), threshold=0.5, false_alarm_rate=0.01),
         {"score": float32([0.75]), "contributions": float32([[0.25, 0.5]])},

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from model_store.answers.action import ActionAnswer
 from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
@@ -424,8 +425,23 @@ def snail(folder: Path) -> Draft:
     return draft_of({"model": graph}, {"score": verb}, family="classical", task="waiting")
 
 
+def pilot(folder: Path) -> Draft:
+    """Table → port or starboard, whichever number is larger, by the softmax of both."""
+    inputs = (Tensor(name="observation", dtype="float32", shape=("N", 2)),)
+    outputs = (Tensor(name="probabilities", dtype="float32", shape=("N", 2)),)
+    node = helper.make_node("Softmax", ["observation"], ["probabilities"], axis=1)
+    graph = save(folder, [node], inputs, outputs, [])
+    verb = Verb(
+        input=TableInput(tensor="observation", columns=(Column(name="left"), Column(name="right"))),
+        answer=ActionAnswer(names=("port", "starboard"), first=1),
+        example={"left": 0.5, "right": 2},
+    )
+    return draft_of({"model": graph}, {"predict": verb}, category="control", task="steering")
+
+
 MAKERS: dict[str, Callable[[Path], Draft]] = {
-    maker.__name__: maker for maker in (shades, sensor, words, tide, stamps, codec, reciter, snail)
+    maker.__name__: maker
+    for maker in (shades, sensor, words, tide, stamps, codec, reciter, snail, pilot)
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.toys import Quiet, Toy, ToyGan, config, same, train
+from tests.training.toys import Quiet, Toy, ToyGan, ToyRounds, config, same, train
 from training import fit as fit_module
 from training.fit import History
 from training.recipe import Config
@@ -52,6 +52,20 @@ def test_two_networks_are_resumed_like_one(tmp_path: Path) -> None:
     gan = ToyGan(Config(epochs=4, learning_rate=0.01))
     assert same(train(gan, checkpoint=tmp_path / "gan", resume=True), whole)
     assert len(gan.seen) == 2 * 3  # only the last two epochs were run again
+
+
+@pytest.mark.usefixtures("each_epoch")
+def test_rounds_of_a_library_are_resumed_like_epochs(tmp_path: Path) -> None:
+    values = [4.0, 2.0, 3.0, 1.0, 2.0]
+    whole = train(ToyRounds(values))
+    with pytest.raises(KeyboardInterrupt):
+        train(ToyRounds(values), checkpoint=tmp_path / "run", progress=Quiet(4))
+    progress, recipe = Quiet(), ToyRounds(values)
+    resumed = train(recipe, checkpoint=tmp_path / "run", progress=progress, resume=True)
+    assert same(resumed, whole)
+    assert resumed.history.validation == values
+    assert recipe.rounds_done == [3, 4]
+    assert progress.starts == [("", 2)]
 
 
 @pytest.mark.usefixtures("each_epoch")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.toys import Quiet, Toy, ToyConfig, ToyGan, config, same, train
+from tests.training.toys import Quiet, Toy, ToyConfig, ToyGan, ToyRounds, config, same, train
 from training.errors import BadConfig
 from training.recipe import Config, Networks, OneShot
 
@@ -128,6 +128,19 @@ def test_the_note_says_whether_it_stopped_early() -> None:
         "stopped early, best epoch 1 of 3, validation 1.0000",
         "best epoch 2 of 2, validation 1.0000",
     ]
+
+
+def test_rounds_of_a_library_stop_in_time_and_give_back_the_best_rounds_weights() -> None:
+    progress = Quiet()
+    fitted = train(ToyRounds([3, 1, 2, 2, 0], patience=2), progress=progress)
+    shorter = train(ToyRounds([3, 1]))
+    assert same(fitted, shorter)
+    assert fitted.history.losses == {}
+    assert progress.losses == [3, 1, 2, 2]
+    assert progress.notes == ["stopped early, best round 2 of 4, validation 1.0000"]
+    [network] = fitted.networks.values()
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 # --- two networks ------------------------------------------------------------------------------

@@ -18,7 +18,18 @@ from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Category, Family, Verb
 from training.errors import DataError
 from training.fit import Fitted, fit
-from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
+from training.recipe import (
+    MAIN_GRAPH,
+    Config,
+    Evaluation,
+    GraphExport,
+    InRounds,
+    Learner,
+    Networks,
+    Package,
+    Recipe,
+    RoundsConfig,
+)
 
 
 class ToyConfig(Config):
@@ -189,6 +200,49 @@ class ToyGan(Recipe[Config]):
             graph="generator", input=NoneInput(noise_size=2), answer=ImageAnswer(), example={}
         )
         return Package({"generator": graph}, {"generate": verb})
+
+
+class ToyRounds(InRounds[RoundsConfig], Toy):
+    """Its weights walk at random; what a round is worth is given."""
+
+    def __init__(self, values: Sequence[float], patience: int = 20) -> None:
+        super().__init__(RoundsConfig(rounds=len(values), patience=patience))
+        self.values = values
+        self.rounds_done: list[int] = []
+
+    @property
+    def folds(self) -> int:
+        return 1
+
+    def load(self, data: Path | None) -> None:
+        self.data_source, self.data_license = "made up", "CC0-1.0"
+
+    def learner(self, fold: int) -> Learner:
+        return Walk(self)
+
+
+class Walk:
+    """The learner of :class:`ToyRounds`: each round a step, drawn by the round's number."""
+
+    def __init__(self, recipe: ToyRounds) -> None:
+        self.recipe, self.place = recipe, torch.zeros(2, 2)
+
+    def learn(self, number: int) -> float:
+        generator = torch.Generator().manual_seed(number)
+        self.place = self.place * 0.5 + torch.randn(2, 2, generator=generator)
+        self.recipe.rounds_done.append(number)
+        return self.recipe.values[number]
+
+    def networks(self) -> Networks:
+        network = nn.Linear(2, 2, bias=False)
+        network.weight.data.copy_(self.place)
+        return {"walker": network}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"place": self.place}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.place = state["place"]
 
 
 class Squares(nn.Module):

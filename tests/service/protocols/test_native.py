@@ -199,6 +199,7 @@ def test_every_kind_of_answer_has_its_contracts_fields(server: Server) -> None:
         ("sensor", "score"): {"score", "threshold", "anomalous", "contributions"},
         ("tide", "predict"): {"values", "lower", "upper"},
         ("stamps", "generate"): {"images"},
+        ("pilot", "predict"): {"action", "probabilities"},
     }
     for (ref, verb), expected in fields.items():
         signature = server.client.get(f"/v1/models/{ref}").json()["signature"][verb]
@@ -234,7 +235,7 @@ def test_good_headers_are_taken(server: Server, priority: str, timeout: str) -> 
 
 # --- listing -----------------------------------------------------------------------------------
 
-ALL = ["codec", "reciter", "sensor", "shades", "snail", "stamps", "tide", "words"]
+ALL = ["codec", "pilot", "reciter", "sensor", "shades", "snail", "stamps", "tide", "words"]
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,7 @@ ALL = ["codec", "reciter", "sensor", "shades", "snail", "stamps", "tide", "words
         ({"family": "autoencoder"}, ["codec", "sensor"]),
         ({"category": "vision"}, ["codec", "shades", "stamps"]),
         ({"task": "sentiment"}, ["words"]),
+        ({"category": "control"}, ["pilot"]),
         ({"state": "ready"}, ALL),
         ({"state": "failed"}, []),
         ({"q": "KIND words"}, ["words"]),
