@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up install dev train serve check format test test-fast prove \
+.PHONY: help up install dev train train-all serve check format test test-fast prove \
         prove-applications soak bench bench-generate clean \
         deploy-tools deploy-test image image-test roll-test
 
@@ -40,6 +40,9 @@ $(VENV)/.dev: $(VENV)/.user
 
 train: install ## train one model: make train RECIPE=cnn_digits
 	$(BIN)/modelhub train $(RECIPE)
+
+train-all: install ## train every recipe that the store has none of, with a table at the end (hours)
+	$(BIN)/modelhub train-all
 
 serve: install ## serve the store
 	@exec $(BIN)/modelhub serve

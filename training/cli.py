@@ -1,4 +1,4 @@
-"""``modelhub train RECIPE``, ``modelhub recipes``, ``modelhub data`` and ``modelhub starter``.
+"""``modelhub train RECIPE``, ``train-all``, ``recipes``, ``data``, ``quantize`` and ``starter``.
 
 torch is imported only when one of them runs, so that ``modelhub list`` answers at once.
 """
@@ -9,6 +9,7 @@ import json
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +42,14 @@ def add_commands(commands: Any) -> None:
     starter = commands.add_parser("starter", help=words, description=words)
     store_option(starter)
     starter.set_defaults(run=_starter)
+    words = "Train every recipe that the store has no version of, and print the table of scores."
+    every = commands.add_parser("train-all", help=words, description=words)
+    store_option(every)
+    every.add_argument(
+        "--markdown", type=Path, metavar="FILE",
+        help="write the table there too; between its marks, where the file has them",
+    )  # fmt: skip
+    every.set_defaults(run=_train_all)
     words = "Publish a text model with smaller weights, where it still tells held-out text as well."
     quantize = commands.add_parser("quantize", help=words, description=words)
     quantize.add_argument("ref", metavar="REF")
@@ -114,9 +123,19 @@ def _flags(name: str, kind: "type[Recipe[Any]]") -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="your own data instead")
     parser.add_argument("--description", default="", metavar="WORDS", help="what this model does")
-    parser.add_argument("--profile", choices=sorted(kind.profiles), default="quick")
+    parser.add_argument(
+        "--profile", choices=sorted(kind.profiles), help="(default: quick, or that of --from)"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--from", dest="start", default="", metavar="REF",
+        help="start from the weights, and the settings, of an earlier version",
+    )  # fmt: skip
+    parser.add_argument(
+        "--force", action="store_true",
+        help="publish also what scores worse than the version that is served",
+    )  # fmt: skip
     group = parser.add_argument_group("the recipe's own (defaults are the profile's)")
     config = kind.profiles["quick"]
     for key, field in type(config).model_fields.items():
@@ -143,25 +162,36 @@ def _option(annotation: Any) -> dict[str, Any]:
     return {"type": annotation}
 
 
-def _config(kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> "Settings":
+def _config(
+    kind: "type[Recipe[Any]]", flags: argparse.Namespace, earlier: Mapping[str, Any] | None = None
+) -> "Settings":
+    """The profile's, but for those of an earlier version, but for those given."""
     from pydantic import ValidationError
 
     from training.errors import BadConfig
 
-    profile = kind.profiles[flags.profile]
+    profile = kind.profiles[flags.profile or "quick"]
     given = {
         key.removeprefix("config."): value
         for key, value in vars(flags).items()
         if key.startswith("config.") and value is not None
     }
     try:
-        return type(profile).model_validate({**profile.model_dump(), **given})
+        return type(profile).model_validate({**profile.model_dump(), **(earlier or {}), **given})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if not first["loc"]:  # a check of several fields together
             raise BadConfig(first["msg"]) from None
         flag = f"--{first['loc'][0]}".replace("_", "-")
         raise BadConfig(f"{flag}: {first['msg']}; got {first['input']!r}") from None
+
+
+def _earlier(name: str, flags: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the version to start from: weights fit networks of the same shape only."""
+    from model_store.places import open_store
+
+    origin = open_store(flags.store).open(flags.start).manifest.provenance
+    return dict(origin.config) if origin and origin.recipe == name else {}
 
 
 def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int:
@@ -176,15 +206,18 @@ def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int
         raise DataError(f"--data {flags.data}: expected {kind.data_formats}; nothing is there")
     order = Order(
         name=name,
-        profile=flags.profile,
+        profile=flags.profile or "quick",
         store=flags.store,
         publish_as=flags.name,
         data=flags.data,
         device=flags.device,
         resume=flags.resume,
         description=flags.description,
+        start=flags.start,
+        force=flags.force,
     )
-    recipe = kind(_config(kind, flags))
+    earlier = _earlier(name, flags) if flags.start and not flags.profile else None
+    recipe = kind(_config(kind, flags, earlier))
     with Board(Console()) as board:
         run(order, recipe, board.line(flags.name))
     return 0
@@ -274,6 +307,23 @@ def _data_get(arguments: argparse.Namespace) -> int:
         where = source.get()
         print(f"{source.name}: {source.what}\nlicence: {source.license}\n{where}")
         return 0
+
+    return _guarded(work)
+
+
+def _train_all(arguments: argparse.Namespace) -> int:
+    def work() -> int:
+        from rich.console import Console
+
+        from training import every_recipe
+
+        console = Console()
+        failed = every_recipe.train(arguments.store, console)
+        table = every_recipe.markdown(every_recipe.rows(arguments.store, failed))
+        print(table, end="")
+        if arguments.markdown:
+            every_recipe.write(table, arguments.markdown)
+        return 2 if failed else 0
 
     return _guarded(work)
 

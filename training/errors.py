@@ -6,7 +6,8 @@
     ├── DataError            the data is not there, not readable, or not enough
     ├── UnknownRecipe        no recipe of that name
     ├── BadConfig            a flag's value that the recipe can't take
-    └── ParityError          the graph is not what the module is; nothing was published
+    ├── ParityError          the graph is not what the module is; nothing was published
+    └── WorseScore           worse than the version that is served; nothing was published
 """
 
 
@@ -28,3 +29,7 @@ class BadConfig(TrainingError):
 
 class ParityError(TrainingError):
     """The graph is not what the module is, so nothing was published."""
+
+
+class WorseScore(TrainingError):
+    """Worse on the held-out data than the version that is served, so nothing was published."""

@@ -23,6 +23,7 @@ from training.checkpoint import Checkpoints
 from training.errors import BadConfig
 from training.progress import Reporter
 from training.recipe import Config, Networks, OneShot, Recipe
+from training.weights import Start
 
 CHECKPOINT_EVERY_S = 15.0
 
@@ -62,12 +63,14 @@ def fit(
     progress: Reporter,
     checkpoint: Path | None = None,
     resume: bool = False,
+    start: Start | None = None,
 ) -> Fitted:
     """Train one fold until the epochs are over or validation stops getting better.
 
     ``device``: ``auto``, ``cpu`` or ``cuda``. ``checkpoint``: a folder of this fold's own, written
     every few seconds; with ``resume`` training goes on from it, to the same end as if it had never
-    stopped. Raises BadConfig where there is no such device.
+    stopped. ``start``: weights to begin with in place of fresh ones. Raises BadConfig where there
+    is no such device, DataError where the weights do not fit.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise BadConfig("--device cuda: torch sees no CUDA device here")
@@ -76,7 +79,9 @@ def fit(
         return _built(recipe, fold, progress)
     # Told of no device, accelerate would start each of many processes on a training of its own.
     accelerator = Accelerator(cpu=device == "cpu" or not torch.accelerator.is_available())
-    loop = _Loop(recipe, fold, accelerator)
+    loop = _Loop(recipe, fold, accelerator, start)
+    if loop.afresh:
+        progress.say(f"what the start has none of begins afresh: {', '.join(loop.afresh)}")
     checkpoints = Checkpoints(checkpoint, accelerator) if checkpoint else None
     if checkpoints and resume:
         checkpoints.load()
@@ -110,11 +115,14 @@ def _built(recipe: OneShot[Any], fold: int, progress: Reporter) -> Fitted:
 class _Loop:
     """One fold's networks, optimisers, running averages and history."""
 
-    def __init__(self, recipe: Recipe[Any], fold: int, accelerator: Accelerator) -> None:
+    def __init__(
+        self, recipe: Recipe[Any], fold: int, accelerator: Accelerator, start: Start | None
+    ) -> None:
         self.recipe, self.fold, self.accelerator = recipe, fold, accelerator
         self.config: Config = recipe.config
         self.history = History()
         networks = recipe.build(fold)
+        self.afresh = start.give(networks) if start else []
         optimizers = recipe.optimizers(networks)
         self.networks: Networks = {
             name: accelerator.prepare(network)

@@ -16,12 +16,14 @@ from accelerate import PartialState
 from model_store.manifest import Draft, Graph, Manifest, Parity, Provenance
 from model_store.places import Place, open_store
 from model_store.store import Store, check_name
-from training import report
+from training import report, weights
+from training.errors import BadConfig, WorseScore
 from training.export import export
 from training.fit import Fitted, fit
 from training.progress import Reporter
-from training.recipe import Evaluation, Package, Recipe
+from training.recipe import Evaluation, OneShot, Package, Recipe
 from training.verify import verify
+from training.weights import Start
 
 RECORDED = ("modelhub", "torch", "onnx", "onnxscript", "onnxruntime", "accelerate", "numpy")
 
@@ -40,31 +42,45 @@ class Order:
     resume: bool = False
     description: str = ""
     """In place of the recipe's: with the user's own data it is another model."""
+    start: str = ""
+    """REF of an earlier version to start from; empty: from the beginning."""
+    force: bool = False
+    """Publish also what scores worse than the version that is served."""
 
 
 def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | None:
     """Train, prove, publish. None in all but the main process of a distributed run.
 
-    Raises DataError, ParityError, StoreError; nothing is published then.
+    Raises DataError, BadConfig, ParityError, WorseScore, StoreError; nothing is published then.
     """
     store = open_store(order.store)
     check_name(order.publish_as)
     torch.set_num_threads(recipe.config.threads)
+    start = weights.open_start(store.open(order.start)) if order.start else None
+    if start:
+        _check_start(start, order, recipe)
+        recipe.take_over(start.bundle)
     recipe.load(order.data)
+    if start:
+        _check_unseen(start, order, recipe)
     work = _work_folder(order, store, recipe)
     fitted = [
         fit(recipe, fold, device=order.device, progress=progress, checkpoint=work / f"fold-{fold}",
-            resume=order.resume)
+            resume=order.resume, start=start)
         for fold in range(recipe.folds)
     ]  # fmt: skip
     if not PartialState().is_main_process:
         return None
     scores = recipe.evaluate([fold.networks for fold in fitted])
+    if not order.force:
+        _check_no_worse(order, recipe, scores, store)
     with store.stage(order.publish_as) as folder:
+        if not isinstance(recipe, OneShot):
+            weights.save(fitted[-1].networks, fitted[-1].history.losses, folder)
         package = recipe.package(fitted[-1].networks, folder)
         graphs = {name: export(name, graph, folder) for name, graph in package.graphs.items()}
         parity = verify(package, graphs, folder)
-        draft = _draft(order, recipe, package, graphs, parity, scores, fitted)
+        draft = _draft(order, recipe, package, graphs, parity, scores, fitted, start)
         report.write(folder, order.publish_as, draft, [f.history for f in fitted], scores)
         manifest = store.publish(order.publish_as, folder, draft)
     shutil.rmtree(work, ignore_errors=True)
@@ -75,10 +91,58 @@ def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | Non
 
 
 def _work_folder(order: Order, store: Store, recipe: Recipe[Any]) -> Path:
-    """Checkpoints of one recipe, name, config and data; another config never resumes from them."""
-    facts = [order.name, recipe.config.model_dump(mode="json"), str(order.data)]
+    """Checkpoints of one recipe, name, config, data and start; no other ever resumes from them."""
+    facts = [order.name, recipe.config.model_dump(mode="json"), str(order.data), order.start]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     return store.root / ".training" / f"{order.publish_as}-{digest}"
+
+
+def _check_start(start: Start, order: Order, recipe: Recipe[Any]) -> None:
+    """Raises BadConfig for another recipe's weights."""
+    made_by = start.origin.recipe
+    if made_by != order.name or isinstance(recipe, OneShot):
+        raise BadConfig(
+            f"--from {start.ref}: expected a version made by {order.name}; got {made_by}"
+        )
+
+
+def _check_unseen(start: Start, order: Order, recipe: Recipe[Any]) -> None:
+    """Raises BadConfig where the earlier version learned from what is now held out."""
+    if order.data is not None or start.origin.data != recipe.data_source:
+        return  # the evaluation says so
+    if recipe.folds > 1:
+        raise BadConfig(
+            f"--from {start.ref}: it learned from what all but the last of {recipe.folds} folds are"
+            " scored on; give other data with --data"
+        )
+    if start.origin.seed != recipe.config.seed:
+        raise BadConfig(
+            f"--seed {recipe.config.seed}: expected {start.origin.seed}, as {start.ref} has;"
+            " another seed may hold out what it learned from"
+        )
+
+
+def _check_no_worse(order: Order, recipe: Recipe[Any], scores: Evaluation, store: Store) -> None:
+    """Raises WorseScore where the version that a bare name means scores better on the same data,
+    split by the same seed. Other splits say nothing.
+    """
+    if not store.versions(order.publish_as):
+        return
+    served = store.open(order.publish_as).manifest
+    origin = served.provenance
+    metric, value = next(iter(scores.metrics.items()))
+    same = origin and (origin.recipe, origin.data, origin.seed) == (
+        order.name, recipe.data_source, recipe.config.seed,
+    )  # fmt: skip
+    if not same or next(iter(served.metrics), None) != metric:
+        return
+    better = served.metrics[metric]
+    if value > better if recipe.lower_is_better else value < better:
+        raise WorseScore(
+            f"{metric.replace('_', ' ')} {value:.4g}, and {better:.4g} of {order.publish_as}@"
+            f"{served.version} on the same held-out data; nothing is published; --resume --force"
+            " publishes it all the same"
+        )
 
 
 def _draft(
@@ -89,7 +153,16 @@ def _draft(
     parity: dict[str, Parity],
     scores: Evaluation,
     fitted: Sequence[Fitted],
+    start: Start | None,
 ) -> Draft:
+    evaluation, weights_from = scores.description, recipe.weights
+    if start:
+        weights_from = f"{start.ref}, which started from {start.origin.weights}"
+        if order.data is not None:
+            evaluation += (
+                f" Training started from {start.ref}: where these data overlap with what it learned"
+                " from, the scores are optimistic."
+            )
     return Draft(
         family=recipe.family,
         category=recipe.category,
@@ -100,7 +173,7 @@ def _draft(
         verbs=package.verbs,
         metrics=scores.metrics,
         baselines=scores.baselines,
-        evaluation=scores.description,
+        evaluation=evaluation,
         parity=parity,
         provenance=Provenance(
             recipe=order.name,
@@ -109,7 +182,7 @@ def _draft(
             seed=recipe.config.seed,
             data=recipe.data_source,
             data_license=recipe.data_license,
-            weights=recipe.weights,
+            weights=weights_from,
             weights_license=recipe.weights_license,
             train_seconds=round(sum(fold.history.seconds for fold in fitted), 1),
             packages={package: version(package) for package in RECORDED},

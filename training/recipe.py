@@ -26,6 +26,8 @@ from training.errors import DataError, UnknownRecipe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from model_store.bundle import Bundle
+
 Networks: TypeAlias = dict[str, nn.Module]
 """What a recipe trains, by name. Most have one; a GAN has two."""
 
@@ -138,6 +140,8 @@ class Recipe(ABC, Generic[C]):
     """``quick`` (the starter's) and ``full``; both of the recipe's own Config class."""
     smoke: ClassVar[Mapping[str, Any]] = {"epochs": 1}
     """What of the quick profile a test changes, so that a whole run takes it seconds."""
+    lower_is_better: ClassVar[bool] = False
+    """Of the headline metric: an error, a loss, a distance."""
     license: str = "Apache-2.0"
     """Of the trained weights. :meth:`load` changes it where the data's licence asks for more."""
 
@@ -160,6 +164,11 @@ class Recipe(ABC, Generic[C]):
         published; all are evaluated.
         """
         return 1
+
+    def take_over(self, bundle: "Bundle") -> None:
+        """Keep what an earlier version's weights need to mean the same, such as its tokenizer.
+        Called before :meth:`load` where training starts from that version. Raises DataError.
+        """
 
     @abstractmethod
     def load(self, data: Path | None) -> None:

@@ -72,6 +72,22 @@ def test_train_takes_the_users_own_data(modelhub: Callable[..., Result], tmp_pat
     assert (origin.data, origin.data_license) == (str(tmp_path / "mine.csv"), "not stated")
 
 
+def test_training_from_a_version_has_its_settings_but_for_the_flags(
+    modelhub: Callable[..., Result], tmp_path: Path
+) -> None:
+    words = ["train", "toy_faults", "--store", str(tmp_path / "models"), "--force"]
+    assert modelhub(*words, "--hidden", "5", "--no-bias", "--seed", "7", "--epochs", "2")[0] == 0
+    assert modelhub(*words, "--from", "toy_faults@1", "--epochs", "1")[0] == 0
+    origin = Store(tmp_path / "models").open("toy_faults@2").manifest.provenance
+    assert origin
+    config = ToyConfig.model_validate(origin.config)
+    assert (config.hidden, config.bias, config.seed, config.epochs) == (5, False, 7, 1)
+
+    code, out, err = modelhub(*words, "--from", "toy_faults@9")
+    assert (code, out) == (2, "")
+    assert err == "modelhub: toy_faults has no version 9; it has [1, 2]\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ from model_store.manifest import Manifest
 from model_store.store import Store
 from tests.training.toys import Quiet, Toy, ToyConfig, ToyGan
 from training import fit as fit_module
-from training.errors import DataError, ParityError
+from training.errors import BadConfig, DataError, ParityError, WorseScore
 from training.pipeline import Order, run
 from training.recipe import Evaluation, Networks, Package, Recipe
+from training.weights import open_start
 
 
 def config(**settings: Any) -> ToyConfig:
@@ -69,6 +71,7 @@ def test_a_run_ends_in_a_version_that_verifies(published: Published) -> None:
     assert bundle.manifest == published.manifest
     assert sorted(bundle.manifest.files) == [
         "a_line.png", "card.md", "labels.txt", "learning_curve.png", "model.onnx",
+        "weights.safetensors",
     ]  # fmt: skip
 
 
@@ -245,3 +248,129 @@ def test_another_config_never_goes_on_from_these_weights(
     with pytest.raises(KeyboardInterrupt):
         run(order(tmp_path, resume=True), Toy(config()), progress)
     assert progress.starts == [("", 5)]  # each has its own checkpoint still
+
+
+# --- from an earlier version -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a version that is as good as this recipe gets."""
+    root = tmp_path_factory.mktemp("learned")
+    run(order(root), Toy(config(epochs=12)), Quiet())
+    return root
+
+
+def test_training_goes_on_where_an_earlier_version_ended(learned: Path) -> None:
+    fresh, warm = Quiet(), Quiet()
+    slow = config(epochs=1, learning_rate=1e-6)
+    run(order(learned, publish_as="fresh"), Toy(slow), fresh)
+    made = run(order(learned, publish_as="warm", start="toy@1"), Toy(slow), warm)
+
+    assert np.mean(warm.losses) < 0.7 * np.mean(fresh.losses)
+    assert made
+    assert made.provenance
+    assert made.provenance.weights == "toy@1, which started from from scratch"
+
+
+def test_layer_for_other_shapes_begins_afresh_and_the_rest_goes_on(learned: Path) -> None:
+    start = open_start(Store(learned).open("toy"))
+    [network] = Toy(config()).build(0).values()
+    assert isinstance(network, nn.Sequential)
+    assert start.give({"classifier": network}) == []
+    wider = nn.Sequential(nn.Linear(2, 8), network[1], network[2], network[3], nn.Linear(8, 3))
+    assert start.give({"classifier": wider}) == ["classifier/4.weight", "classifier/4.bias"]
+    for key, tensor in network[:-1].state_dict().items():
+        assert torch.equal(wider.state_dict()[key], tensor)
+
+
+def test_weights_that_fit_nowhere_are_refused(learned: Path) -> None:
+    with pytest.raises(
+        DataError, match="expected weights of the shapes that these settings ask for; it has"
+    ):
+        run(order(learned, start="toy"), Toy(config(hidden=31)), Quiet())
+
+
+def test_another_recipes_weights_are_refused(learned: Path) -> None:
+    with pytest.raises(BadConfig, match="expected a version made by other; got toy_faults"):
+        run(order(learned, name="other", start="toy"), Toy(config()), Quiet())
+
+
+def test_model_without_weights_is_no_start(learned: Path) -> None:
+    bundle = Store(learned).open("toy")
+    plain = learned / "plain" / "1"
+    plain.mkdir(parents=True)
+    (plain / "model.onnx").write_bytes(bundle.path("model.onnx").read_bytes())
+    with pytest.raises(DataError, match=r"plain@1: expected a bundle with weights\.safetensors"):
+        run(order(learned, start="plain"), Toy(config()), Quiet())
+
+
+def test_start_that_has_seen_what_is_held_out_is_refused(learned: Path) -> None:
+    with pytest.raises(BadConfig, match=r"--seed 1: expected 0, as toy@1 has; another seed may"):
+        run(order(learned, start="toy"), Toy(config(seed=1)), Quiet())
+    with pytest.raises(BadConfig, match=r"all but the last of 2 folds are scored on; give other"):
+        run(order(learned, start="toy"), Toy(config(parts=2)), Quiet())
+
+
+def test_start_on_the_users_own_data_says_what_may_overlap(learned: Path, tmp_path: Path) -> None:
+    rows = [f"{place % 7 - 3},{place % 5 - 2}" for place in range(240)]
+    (tmp_path / "mine.csv").write_text("\n".join(["a,b", *rows]))
+    wish = order(learned, publish_as="mine", start="toy", data=tmp_path / "mine.csv")
+    made = run(wish, Toy(config(seed=1)), Quiet())
+    assert made
+    assert "started from toy@1: where these data overlap" in made.evaluation
+
+
+# --- never worse than what is served -----------------------------------------------------------
+
+
+class Worse(Toy):
+    """Scores as if it had learned nothing."""
+
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        return replace(super().evaluate(fitted), metrics={"accuracy": 0.5})
+
+
+class Error(Toy):
+    """As Worse is, but that its metric is better when lower."""
+
+    lower_is_better = True
+    value = 0.5
+
+    def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
+        return replace(super().evaluate(fitted), metrics={"accuracy": self.value})
+
+
+def test_version_that_scores_worse_than_the_served_one_is_not_published(tmp_path: Path) -> None:
+    run(order(tmp_path), Toy(config()), Quiet())
+    words = r"accuracy 0\.5, and .* of toy@1 on the same held-out data; nothing is published"
+    with pytest.raises(WorseScore, match=words):
+        run(order(tmp_path), Worse(config()), Quiet())
+    assert Store(tmp_path).versions("toy") == [1]
+
+    forced = Quiet()
+    assert run(order(tmp_path, resume=True, force=True), Worse(config()), forced)
+    assert forced.losses == [], "nothing is trained again"
+    assert Store(tmp_path).versions("toy") == [1, 2]
+
+
+def test_served_version_is_the_stable_one_not_the_newest(tmp_path: Path) -> None:
+    run(order(tmp_path), Worse(config()), Quiet())
+    run(order(tmp_path), Toy(config()), Quiet())
+    Store(tmp_path).set_alias("toy", "stable", 1)
+    assert run(order(tmp_path), Worse(config()), Quiet())
+
+
+def test_scores_of_other_splits_are_not_compared(tmp_path: Path) -> None:
+    run(order(tmp_path), Toy(config()), Quiet())
+    assert run(order(tmp_path), Worse(config(seed=1)), Quiet())
+
+
+def test_error_that_grew_is_worse(tmp_path: Path) -> None:
+    run(order(tmp_path), Error(config()), Quiet())
+    recipe = Error(config())
+    recipe.value = 0.6
+    with pytest.raises(WorseScore, match=r"accuracy 0\.6, and 0\.5 of toy@1"):
+        run(order(tmp_path), recipe, Quiet())
+    recipe.value = 0.4
+    assert run(order(tmp_path), recipe, Quiet())

@@ -91,6 +91,17 @@ def test_a_test_changes_only_settings_that_there_are(name: str) -> None:
     assert type(config).model_validate(changed).model_dump() == changed
 
 
+ERRORS = ("error", "rmse", "bits", "distance", "loss", "brier", "entropy")
+
+
+@every_recipe
+def test_headline_metric_is_better_when_lower_only_if_it_is_an_error(
+    trained: "Trained", name: str
+) -> None:
+    headline = next(iter(Store(trained.store).open(name).manifest.metrics))
+    assert recipes.find(name).lower_is_better == any(word in headline for word in ERRORS)
+
+
 # --- learning ----------------------------------------------------------------------------------
 
 
@@ -153,6 +164,7 @@ def test_a_recipe_publishes_a_bundle_that_verifies(trained: "Trained", name: str
     assert manifest.provenance.data_license
     assert "card.md" in manifest.files
     assert ("learning_curve.png" in manifest.files) == (name in LEARNING)
+    assert ("weights.safetensors" in manifest.files) == (name in LEARNING)
     assert manifest.provenance.weights == recipes.find(name).weights
     assert manifest.provenance.weights_license or manifest.provenance.weights == "from scratch"
     assert Draft.model_fields.keys() < Manifest.model_fields.keys()

@@ -12,12 +12,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_store.bundle import Bundle
 from model_store.manifest import Category
 from training.data.pairs import Pair, Parts
 from training.errors import DataError
 from training.parts.muon import Muon, MuonConfig
 from training.parts.search import search
-from training.parts.tokens import END, by_length, pad
+from training.parts.tokens import END, by_length, kept_tokenizer, pad
 from training.recipe import Networks, Recipe
 
 NETWORK = "speaker"
@@ -62,8 +63,15 @@ class SayingAnew(Recipe[S]):
     category: ClassVar[Category] = "text"
     source_tokenizer: Any
     target_tokenizer: Any
+    earlier: tuple[Any, Any] | None = None
+    """The tokenizers of the version that training starts from."""
 
     # --- data ----------------------------------------------------------------------------------
+
+    def take_over(self, bundle: Bundle) -> None:
+        self.earlier = (
+            kept_tokenizer(bundle, "generate"), kept_tokenizer(bundle, "generate", answer=True),
+        )  # fmt: skip
 
     @abstractmethod
     def learn_tokenizers(self, train: Sequence[Pair]) -> None:
@@ -72,7 +80,10 @@ class SayingAnew(Recipe[S]):
     def take(self, parts: Parts) -> None:
         """Called by the recipe's ``load``. Raises DataError."""
         self.parts = parts.cut(self.config.pairs)
-        self.learn_tokenizers(self.parts.train)
+        if self.earlier:
+            self.source_tokenizer, self.target_tokenizer = self.earlier
+        else:
+            self.learn_tokenizers(self.parts.train)
         self.end: int = self.target_tokenizer.token_to_id(END)
         self.lesson = self._tokens(self.parts.train)
         self.checks = self._tokens(self.parts.validation)

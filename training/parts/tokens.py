@@ -8,10 +8,25 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from model_store.answers.text import TextAnswer
+from model_store.bundle import Bundle
+from model_store.inputs.text import TextInput
+from model_store.manifest import VerbName
+from training.errors import DataError
+
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 END = "<|endoftext|>"
 BUCKET_BATCHES = 16
 """Batches are cut from so many batches' texts in order of length: padding costs like words."""
+
+
+def kept_tokenizer(bundle: Bundle, verb: VerbName, *, answer: bool = False) -> Any:
+    """What a published model reads its input with, or says its answer by. Raises DataError."""
+    found = bundle.manifest.verbs[verb]
+    kind = found.answer if answer else found.input
+    if not isinstance(kind, TextInput | TextAnswer):
+        raise DataError(f"{bundle.manifest.name}: expected a tokenizer; {verb} takes {kind.kind}")
+    return Tokenizer.from_file(str(bundle.path(kind.tokenizer)))
 
 
 def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_store.answers.text import TextAnswer
+from model_store.bundle import Bundle
 from model_store.inputs.text import TextInput
 from model_store.manifest import Category, Verb
 from training.data import books
 from training.errors import DataError
 from training.parts.muon import Muon, MuonConfig
 from training.parts.ngrams import KneserNey
-from training.parts.tokens import END, learn_byte_tokenizer
+from training.parts.tokens import END, kept_tokenizer, learn_byte_tokenizer
 from training.recipe import Evaluation, Networks, Recipe
 
 NETWORK = "writer"
@@ -64,12 +65,19 @@ class Writing(Recipe[W]):
 
     category: ClassVar[Category] = "text"
     task = "writing"
+    lower_is_better = True
     data_formats = "a text file, or a folder of .txt files; of each, the end is held out"
     smoke: ClassVar[Mapping[str, Any]] = {
         "epochs": 1, "laps": 1, "corpus_bytes": 150_000, "width": 64, "layers": 2, "vocabulary": 400
     }  # fmt: skip
 
+    earlier: Any = None
+    """The tokenizer of the version that training starts from."""
+
     # --- data ----------------------------------------------------------------------------------
+
+    def take_over(self, bundle: Bundle) -> None:
+        self.earlier = kept_tokenizer(bundle, "generate")
 
     def load(self, data: Path | None) -> None:
         if data is None:
@@ -85,7 +93,7 @@ class Writing(Recipe[W]):
             books.cut(library.test, most // 20),
         )
         texts = [book.text for book in self.library.train]
-        self.tokenizer = learn_byte_tokenizer(texts, self.config.vocabulary)
+        self.tokenizer = self.earlier or learn_byte_tokenizer(texts, self.config.vocabulary)
         self.end: int = self.tokenizer.token_to_id(END)
         self.stream = self._stream(self.library.train)
         self.checks = self._stream(self.library.validation)

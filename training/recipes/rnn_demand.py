@@ -209,6 +209,7 @@ class RnnDemand(Recipe[DemandConfig]):
     family: ClassVar[Family] = "rnn"
     category: ClassVar[Category] = "series"
     task = "forecasting"
+    lower_is_better = True
     description = (
         "Forecasts the next 48 half-hours of electricity demand at midnight, with an 80 % interval:"
         " a two-way GRU and a linear skip correct the level-adjusted mean of the last two weeks."

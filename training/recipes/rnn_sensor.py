@@ -167,6 +167,7 @@ class RnnSensor(Recipe[SensorConfig]):
     family: ClassVar[Family] = "other"
     category: ClassVar[Category] = "series"
     task = "virtual-sensor"
+    lower_is_better = True
     description = (
         "Tells the fat of meat in percent from its near-infrared absorbance: an average of small"
         " networks on the principal components of the spectrum."

@@ -32,7 +32,7 @@ it starts and how the epoch is chosen were settled with test scores in sight: sl
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from torch.nn import functional as F
 
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.vector import VectorAnswer
+from model_store.bundle import Bundle
 from model_store.inputs.text import TextInput
 from model_store.manifest import Batching, Category, Family, Verb
 from model_store.spec import Array
@@ -50,7 +51,7 @@ from training.data import snippets
 from training.errors import BadConfig
 from training.parts.encoder import Encoder
 from training.parts.labelled_texts import baselines, scores, split, wanted
-from training.parts.tokens import UNKNOWN, by_length, learn_tokenizer, pad
+from training.parts.tokens import UNKNOWN, by_length, kept_tokenizer, learn_tokenizer, pad
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -126,7 +127,13 @@ class TransformerSentiment(Recipe[SentimentConfig]):
         ),
     }
 
+    earlier: Any = None
+    """The tokenizer of the version that training starts from."""
+
     # --- data ----------------------------------------------------------------------------------
+
+    def take_over(self, bundle: Bundle) -> None:
+        self.earlier = kept_tokenizer(bundle, "predict")
 
     def load(self, data: Path | None) -> None:
         settings = self.config
@@ -145,7 +152,7 @@ class TransformerSentiment(Recipe[SentimentConfig]):
         self.texts, self.labels, self.names = texts.texts, texts.labels, texts.label_names
         self.train, self.validation, self.test = split(self.labels, settings.seed)
         lesson = [self.texts[row] for row in self.train] + (others.texts if others else [])
-        self.tokenizer = learn_tokenizer(lesson, settings.vocabulary)
+        self.tokenizer = self.earlier or learn_tokenizer(lesson, settings.vocabulary)
         self.ids = self._tokenize(self.texts)
         self.lesson, self.lesson_wanted = self._tokenize(lesson), wanted(texts)[self.train]
         self.lesson_weights = torch.ones(len(lesson))

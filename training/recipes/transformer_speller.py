@@ -57,6 +57,7 @@ class TransformerSpeller(SayingAnew[SpellerConfig]):
 
     family: ClassVar[Family] = "transformer"
     task = "pronunciation"
+    lower_is_better = True
     description = "Says how an English word is spoken, in the sounds of the CMU dictionary."
     data_formats = (
         "a CSV with a column of words and a column of their sounds, apart by blanks; a word may"
