@@ -106,18 +106,26 @@ def read(path: Path, kind: ImageInput) -> AttributedPictures:
 def _images(
     folder: Path, table: CsvFile, kind: ImageInput
 ) -> tuple[list[npt.NDArray[np.uint8] | None], list[str]]:
-    """uint8 ``[3, H, W]`` of each row, None where it cannot be read, and the names of those."""
+    """uint8 ``[3, H, W]`` of each row, None where it was there already or cannot be read, and the
+    names of those that cannot.
+    """
     images: list[npt.NDArray[np.uint8] | None] = []
     skipped: list[str] = []
+    seen: set[bytes] = set()
     for name, number in zip(table.column(FILE), table.row_numbers, strict=True):
         file = folder / name
         if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
             raise DataError(f"{table.path}: row {number}: expected a file beside it; got {name!r}")
+        image = None
         try:
-            images.append(kind.pixels(kind.open(file.read_bytes())))
+            image = kind.pixels(kind.open(file.read_bytes()))
         except (ItemError, OSError):
-            images.append(None)
             skipped.append(name)
+        if image is not None and image.tobytes() in seen:
+            image = None  # the same picture again could land in the test part
+        elif image is not None:
+            seen.add(image.tobytes())
+        images.append(image)
     if len(skipped) > MAX_UNREADABLE * len(images):
         raise DataError(
             f"{folder}: expected pictures; {len(skipped)} of {len(images)} cannot be read, the"

@@ -148,10 +148,10 @@ def _run(node: str, order: dict[str, Any]) -> bytes:
                 capture_output=True, timeout=DRAWING_TIMEOUT_S,
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+            lines = (error.stderr or b"").decode(errors="replace").splitlines()
+            said = next((line for line in lines if "Error" in line), str(error))
             raise DataError(
-                f"expected faces from {node}; {said[-1] if said else error};"
-                " Node.js 18 or later is needed"
+                f"expected faces from {node}; it said: {said}; Node.js 18 or later is needed"
             ) from None
     return done.stdout
 

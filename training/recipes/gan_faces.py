@@ -51,10 +51,10 @@ class FacesConfig(Config):
     width: int = Field(default=16, ge=1, description="channels of the generator's last layer")
     critic_width: int = Field(default=16, ge=1, description="of the discriminator's first layer")
     attribute_weight: float = Field(
-        default=0.5, ge=0, description="how much a drawing's attributes count beside its looks"
+        default=0.1, ge=0, description="how much a drawing's attributes count beside its looks"
     )
     rival_epochs: float = Field(
-        default=2.0, gt=0, description="of the autoencoder for each epoch of this; its cost is half"
+        default=1.4, gt=0, description="of the autoencoder for each of this: as much compute"
     )
 
 
@@ -75,12 +75,13 @@ class GanFaces(Recipe[FacesConfig]):
 
     family: ClassVar[Family] = "gan"
     category: ClassVar[Category] = "vision"
+    lower_is_better = True
     task = "image-generation"
     description = "Draws pictures with the attributes asked for: a conditional GAN, in colour."
     data_formats = attributed_pictures.FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": FacesConfig(
-            epochs=20, batch_size=32, learning_rate=1e-3, average=0.995, patience=20, clip_norm=10,
+            epochs=24, batch_size=32, learning_rate=1e-3, average=0.995, patience=24, clip_norm=10,
         ),
         "full": FacesConfig(
             epochs=60, batch_size=32, learning_rate=1e-3, average=0.998, patience=60, clip_norm=10,

@@ -51,7 +51,7 @@ class StyleConfig(Config):
     width: int = Field(default=16, ge=1, description="channels of the stylist's first layer")
     blocks: int = Field(default=3, ge=0, description="residual blocks in its middle")
     critic_width: int = Field(default=24, ge=1, description="of the critic's first layer")
-    style_weight: float = Field(default=2.0, ge=0, description="style beside content")
+    style_weight: float = Field(default=1.0, ge=0, description="style beside content")
     critic_weight: float = Field(default=0.1, ge=0, description="the critic beside content")
     rough_weight: float = Field(default=5.0, ge=0, description="smoothness beside content")
     tested_crops: int = Field(default=8, ge=1, description="of photographs it never saw")
@@ -77,12 +77,13 @@ class GanStyle(Recipe[StyleConfig]):
 
     family: ClassVar[Family] = "gan"
     category: ClassVar[Category] = "vision"
+    lower_is_better = True
     task = "style-transfer"
     description = "Redraws a picture of any size in the style it learned, in one pass."
     data_formats = f"{photos.FORMAT}; the style is another picture, given by --style"
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": StyleConfig(
-            epochs=16, batch_size=4, learning_rate=2e-3, average=0.9, patience=16, clip_norm=10,
+            epochs=14, batch_size=4, learning_rate=2e-3, average=0.9, patience=14, clip_norm=10,
         ),
         "full": StyleConfig(
             epochs=60, batch_size=4, learning_rate=2e-3, average=0.98, patience=60, clip_norm=10,
