@@ -5,11 +5,13 @@ user's cache. What is not an attribute (hair style, eyes, brows, clothes) is dra
 comes as WebAssembly, as its native form is another archive on every kind of machine.
 """
 
+import hashlib
 import json
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import zipfile
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -81,9 +83,11 @@ def load(count: int, size: int) -> AttributedPictures:
     """``count`` different faces of ``size`` pixels, the same ones each time; drawn once, then from
     the cache. Raises DataError where Node.js is missing or fails.
     """
-    path = archive.cache_folder() / f"avatars-{size}-{count}.npz"
+    places, order = _order(count, size)
+    digest = hashlib.sha256(json.dumps(order).encode()).hexdigest()
+    path = archive.cache_folder() / f"avatars-{digest[:12]}.npz"  # other wishes, other faces
     if not path.exists():
-        images, places = draw(count, size)
+        images, places = _draw(places, order, count)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
             np.savez_compressed(file, images=images, places=places)
@@ -93,7 +97,7 @@ def load(count: int, size: int) -> AttributedPictures:
             pictures = Pictures(
                 torch.from_numpy(found["images"]), torch.from_numpy(found["places"])
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: expected drawn faces ({error}); remove it and run again"
         ) from None
@@ -102,20 +106,29 @@ def load(count: int, size: int) -> AttributedPictures:
 
 def draw(count: int, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """uint8 ``[count, 3, size, size]`` and the places of each face's attributes ``[count, A]``."""
+    return _draw(*_order(count, size), count)
+
+
+def _order(count: int, size: int) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
+    """Places of more faces than are wanted, as a few come out alike, and what Node.js is told."""
+    random = np.random.default_rng(0)
+    drawn = count + count // 20 + 10
+    places = np.stack([random.integers(len(a.values), size=drawn) for a in ATTRIBUTES], axis=1)
+    wishes = [_options(row, seed) for seed, row in enumerate(places.tolist())]
+    return places, {"size": size, "wishes": wishes}
+
+
+def _draw(
+    places: npt.NDArray[np.int64], order: dict[str, Any], count: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     node = shutil.which("node")
     if node is None:
         raise DataError(
             f"expected Node.js, which draws the faces; there is no `node` here: `{INSTALL}`"
             " brings it, or give your own pictures with --data"
         )
-    random = np.random.default_rng(0)
-    spare = count // 20 + 10  # a few come out alike
-    places = np.stack(
-        [random.integers(len(a.values), size=count + spare) for a in ATTRIBUTES], axis=1
-    )
-    wishes = [_options(row, seed) for seed, row in enumerate(places.tolist())]
-    pixels = _run(node, {"size": size, "wishes": wishes})
-    faces = np.frombuffer(pixels, np.uint8).reshape(len(places), size, size, 4)[..., :3]
+    size = order["size"]
+    faces = np.frombuffer(_run(node, order), np.uint8).reshape(len(places), size, size, 4)[..., :3]
     _, first = np.unique(faces.reshape(len(faces), -1), axis=0, return_index=True)
     kept = np.sort(first)[:count]
     return np.ascontiguousarray(faces[kept].transpose(0, 3, 1, 2)), places[kept]

@@ -54,9 +54,9 @@ class StyleConfig(Config):
     style_weight: float = Field(default=1.0, ge=0, description="style beside content")
     critic_weight: float = Field(default=0.1, ge=0, description="the critic beside content")
     rough_weight: float = Field(default=5.0, ge=0, description="smoothness beside content")
-    tested_crops: int = Field(default=8, ge=1, description="of photographs it never saw")
+    tested_crops: int = Field(default=6, ge=1, description="of photographs it never saw")
     optimised_steps: int = Field(
-        default=100, ge=1, description="of the method it is held against, on each of them"
+        default=60, ge=1, description="of the method it is held against, on each of them"
     )
 
 
@@ -83,7 +83,7 @@ class GanStyle(Recipe[StyleConfig]):
     data_formats = f"{photos.FORMAT}; the style is another picture, given by --style"
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": StyleConfig(
-            epochs=14, batch_size=4, learning_rate=2e-3, average=0.9, patience=14, clip_norm=10,
+            epochs=8, batch_size=4, learning_rate=2e-3, average=0.9, patience=8, clip_norm=10,
         ),
         "full": StyleConfig(
             epochs=60, batch_size=4, learning_rate=2e-3, average=0.98, patience=60, clip_norm=10,

@@ -35,7 +35,7 @@ def test_faces_are_drawn_once_and_read_from_the_cache_after(
     assert first.pictures.images.shape == (20, 3, 24, 24)
     assert torch.equal(first.pictures.images, second.pictures.images)
     assert torch.equal(first.pictures.places, second.pictures.places)
-    assert [path.name for path in cache.glob("*.npz")] == ["avatars-24-20.npz"]
+    assert len(list(cache.glob("avatars-*.npz"))) == 1
 
 
 @node
@@ -67,7 +67,10 @@ def test_what_node_says_of_a_failure_is_passed_on() -> None:
         avatars._run(str(shutil.which("node")), {"size": 8})
 
 
+@node
 def test_a_cache_that_was_cut_short_is_refused_by_its_name(cache: Path) -> None:
-    (cache / "avatars-24-20.npz").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"avatars-24-20\.npz: expected drawn faces .* remove it"):
+    avatars.load(20, 24)
+    [file] = cache.glob("avatars-*.npz")
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(DataError, match=f"{file.name}: expected drawn faces .* remove it"):
         avatars.load(20, 24)
