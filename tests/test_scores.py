@@ -121,6 +121,10 @@ def four_points_above(value: float, bound: float) -> bool:
     return value >= bound + 0.04
 
 
+def at_most_a_third(value: float, bound: float) -> bool:
+    return value <= bound / 3
+
+
 def within_a_hundredth(value: float, other: float) -> bool:
     return abs(value - other) <= 0.01
 

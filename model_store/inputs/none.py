@@ -63,7 +63,11 @@ class NoneInput(InputKind):
     def _attributes_have_names_of_their_own(self) -> Self:
         names = [attribute.name for attribute in self.attributes]
         taken = sorted({name for name in names if names.count(name) > 1})
-        taken += [name for name in names if name in NoneParameters.model_fields]
+        taken += [
+            name
+            for name in names
+            if name in NoneParameters.model_fields or hasattr(NoneParameters, name)
+        ]
         if taken:
             raise ValueError(f"attributes: expected names not in use; got {taken}")
         if self.labels and self.attributes:
@@ -77,7 +81,7 @@ class NoneInput(InputKind):
 
     def read_prompt(self, prompt: str) -> dict[str, str]:
         """What a prompt asks for, by field. With labels it is one of them; else attributes apart by
-        commas: ``glasses``, ``brown hair``, ``hair: brown`` or ``no glasses``. Raises ItemMismatch.
+        commas: ``glasses``, ``brown hair``, ``hair: brown`` or ``no eyewear``. Raises ItemMismatch.
         """
         if not prompt.strip():
             return {}

@@ -159,7 +159,7 @@ def test_an_attribute_that_there_is_not_is_refused(item: object, words: str) -> 
         draw(item, FACES)
 
 
-@pytest.mark.parametrize("name", ["seed", "hair", "Hair", "hair colour", "_hair", ""])
+@pytest.mark.parametrize("name", ["seed", "hair", "copy", "Hair", "hair colour", "_hair", ""])
 def test_an_attribute_needs_a_name_that_can_be_a_field(name: str) -> None:
     with pytest.raises(ValidationError):
         NoneInput(noise_size=1, attributes=(HAIR, Attribute(name=name, values=("a", "b"))))
