@@ -77,8 +77,9 @@ bench: install ## measure the server against what the graphs and HTTP alone can 
 
 bench-generate: install ## measure texts streamed to many clients beside the decoder alone (ten minutes)
 	$(BIN)/python -m training.reference_decoders bench-models
-	$(BIN)/modelhub bench --generate --store bench-models --limits --max-windows 4 \
-	  --json bench.generate.json --markdown bench.generate.md
+	$(BIN)/modelhub bench --generate decoder_small decoder_large --store bench-models --limits \
+	  --max-windows 4 --json bench.generate.json --markdown bench.generate.md
+	$(BIN)/modelhub bench --generate decoder_long --store bench-models --long-prompt 1000
 
 soak: dev ## versions swapped and models reloaded under load, on a real server (minutes)
 	$(BIN)/pytest -s --soak -m soak tests/service

@@ -50,19 +50,21 @@ def add_commands(commands: Any) -> None:
         help="write the table there too; between its marks, where the file has them",
     )  # fmt: skip
     every.set_defaults(run=_train_all)
-    words = "Publish a text model with smaller weights, where it still tells held-out text as well."
+    words = "Publish a model with smaller weights, where it still answers held-out data as well."
     quantize = commands.add_parser("quantize", help=words, description=words)
     quantize.add_argument("ref", metavar="REF")
     store_option(quantize)
-    quantize.add_argument("--to", choices=["int4", "int8"], default="int8", help="(default: int8)")
+    quantize.add_argument(
+        "--to", choices=["float16", "int4", "int8"], default="int8", help="(default: int8)"
+    )
     quantize.add_argument("--name", help="publish under this name (default: NAME-int8)")
     quantize.add_argument(
         "--text", type=Path, action="append", default=[], metavar="FILE",
         help="text it has not seen, to judge by (default: what its recipe holds out)",
     )  # fmt: skip
     quantize.add_argument(
-        "--most-loss", type=float, default=0.02, metavar="SHARE",
-        help="how much more a held-out token may cost (default: 0.02)",
+        "--most-loss", type=float, default=0.01, metavar="SHARE",
+        help="how much of the score on held-out data may be lost (default: 0.01)",
     )  # fmt: skip
     quantize.set_defaults(run=_quantize)
 
@@ -260,16 +262,17 @@ def _facts(name: str, kind: "type[Recipe[Any]]") -> dict[str, Any]:
 
 def _quantize(arguments: argparse.Namespace) -> int:
     def work() -> int:
-        from training.quantize import METRIC, Wish, quantize
+        from training.quantize import Wish, quantize
 
         name = arguments.name or f"{arguments.ref.partition('@')[0]}-{arguments.to}"
         check_name(name)
         wish = Wish(arguments.ref, arguments.to, arguments.store, name, arguments.most_loss,
                     arguments.text)  # fmt: skip
         made = quantize(wish)
-        lost = made.metrics[METRIC] / made.baselines["float32"][METRIC] - 1
-        print(f"published {name}@{made.version}: {made.size_bytes / 1e6:.1f} MB, {lost:+.2%} nats"
-              " a held-out token")  # fmt: skip
+        [(metric, value)] = made.metrics.items()
+        before = made.baselines["float32"][metric]
+        print(f"published {name}@{made.version}: {made.size_bytes / 1e6:.1f} MB,"
+              f" {metric.replace('_', ' ')} {value:.4g} (float32 {before:.4g})")  # fmt: skip
         return 0
 
     return _guarded(work)

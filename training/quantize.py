@@ -1,42 +1,29 @@
-"""A decoder with weights of 4 or 8 bits, published where it still tells held-out text as well.
+"""A model with smaller weights, published where it still answers held-out data as well.
 
-Weights of matrix products become whole numbers in blocks of 32 with a scale each
-(``com.microsoft::MatMulNBits``); products are of 8-bit numbers. All else stays as it was. Nothing
-is trained, so this takes seconds.
+Nothing is trained, so this takes seconds. Models of text and all others differ in how they are made
+smaller and in how they are judged; the gate and what is published are the same.
 """
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import onnx
-import onnxruntime
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from typing import Literal
 
 from model_store.bundle import Bundle
-from model_store.decoding import Decoding
-from model_store.manifest import Draft, Graph, Manifest
+from model_store.manifest import Draft, Manifest
 from model_store.places import open_store
-from model_store.spec import Array
-from training import recipe as recipes
 from training.errors import DataError, ParityError
-from training.export import quiet
-from training.parity import run
+from training.quantize_rows import RowTrial, row_trial
+from training.quantize_text import TextTrial, text_trial
 
-Kind = Literal["int4", "int8"]
-BITS: dict[str, int] = {"int4": 4, "int8": 8}
-BLOCK, INT8_PRODUCTS = 32, 4
-ROWS, TOKENS = 64, 128
-"""Held-out windows that both graphs are asked about, and how long each is."""
-METRIC = "cross_entropy"
+Kind = Literal["float16", "int4", "int8"]
+Trial = TextTrial | RowTrial
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for. ``most_loss``: how much more a token may cost, as a share."""
+    """What the user asked for. ``most_loss``: how much of the score may be lost, as a share."""
 
     ref: str
     kind: Kind
@@ -50,123 +37,50 @@ def quantize(wish: Wish) -> Manifest:
     """Raises DataError for what cannot be done, ParityError where too much is lost, StoreError."""
     store = open_store(wish.store)
     bundle = store.open(wish.ref)
-    graph = _decoder(bundle)
-    tokens = _from_files(bundle, wish.texts) if wish.texts else _from_recipe(bundle)
+    trial = _trial(bundle, wish.texts)
+    file = trial.graph.file
     with store.stage(wish.publish_as) as folder:
-        for file in bundle.manifest.files:
-            if file != graph.file:
-                shutil.copyfile(bundle.path(file), folder / file)
-        _shrink(bundle.path(graph.file), folder / graph.file, BITS[wish.kind])
-        before = cross_entropy(bundle.path(graph.file), graph, tokens)
-        after = cross_entropy(folder / graph.file, graph, tokens)
-        if not after <= before * (1 + wish.most_loss):
+        for other in bundle.manifest.files:
+            if other != file:
+                shutil.copyfile(bundle.path(other), folder / other)
+        trial.shrink(bundle.path(file), folder / file, wish.kind)
+        before, after = trial.measure(bundle.path(file)), trial.measure(folder / file)
+        if not _share_lost(trial, before, after) <= wish.most_loss:  # nor for what is no number
             raise ParityError(
-                f"{wish.kind}: a held-out token costs {after:.4f} nats in place of {before:.4f}"
+                f"{wish.kind}: {after:.4f} {trial.unit} in place of {before:.4f}"
                 f" ({after / before - 1:+.1%}; {wish.most_loss:.1%} at most may be lost); nothing"
                 " is published"
             )
-        draft = _draft(bundle.manifest, wish, before, after, tokens)
+        draft = _draft(bundle.manifest, wish, trial, before, after)
         return store.publish(wish.publish_as, folder, draft)
 
 
-def cross_entropy(path: Path, graph: Graph, tokens: Array) -> float:
-    """Nats a token of int64 ``[B, T]``, each told from those before it in its row."""
-    decoding = graph.decoding
-    if decoding is None or decoding.lengths is None or decoding.wanted is None:
-        raise DataError(f"{path.name}: expected a graph with a shared cache and a choice of places")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    losses = [_losses(session, graph, decoding, row) for row in tokens[:, None, :]]
-    return float(np.concatenate(losses).mean())
+def _share_lost(trial: Trial, before: float, after: float) -> float:
+    """Of the score; below 0 where the smaller model is better."""
+    return (after - before if trial.lower_is_better else before - after) / before
 
 
-def _losses(session: Any, graph: Graph, decoding: Decoding, row: Array) -> Array:
-    length = row.shape[1]
-    shapes = {tensor.name: tensor.shape for tensor in graph.inputs}
-    feeds = {
-        decoding.tokens: row,
-        str(decoding.lengths): np.array([length - 1], np.int32),
-        str(decoding.wanted): np.arange(length - 1)[None],
-        **{
-            name: np.zeros((1, int(shapes[name][1]), length, int(shapes[name][3])), np.float32)
-            for name in decoding.cache
-        },
-    }
-    logits = run(session, feeds)[decoding.logits][0].astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    told = logits[np.arange(length - 1), row[0, 1:]]
-    losses: Array = np.log(np.exp(logits).sum(axis=1)) - told
-    return losses
-
-
-def _decoder(bundle: Bundle) -> Graph:
-    for graph in bundle.manifest.graphs.values():
+def _trial(bundle: Bundle, texts: Sequence[Path]) -> Trial:
+    decoders = [graph for graph in bundle.manifest.graphs.values() if graph.decoding]
+    if not decoders and not texts:
+        return row_trial(bundle)
+    for graph in decoders:
         if graph.decoding and graph.decoding.form == "shared" and not graph.decoding.source:
-            return graph
+            return text_trial(bundle, graph, texts)
     raise DataError(
         f"{bundle.manifest.name}: expected a model that says text from a shared cache; it has none"
     )
 
 
-def _shrink(source: Path, target: Path, bits: int) -> None:
-    quantizer = MatMulNBitsQuantizer(
-        onnx.load(source), bits=bits, block_size=BLOCK, is_symmetric=True,
-        accuracy_level=INT8_PRODUCTS,
-    )  # fmt: skip
-    with quiet():
-        quantizer.process()
-    onnx.save(quantizer.model.model, target)
-
-
-def _from_recipe(bundle: Bundle) -> Array:
-    """Windows of the text that its own recipe holds out."""
-    origin = bundle.manifest.provenance
-    ways = "give text that it has not seen with --text FILE"
-    if origin is None:
-        raise DataError(f"{bundle.manifest.name}: nobody knows how it was made; {ways}")
-    kind = recipes.find(origin.recipe)
-    recipe = kind(type(kind.profiles["quick"]).model_validate(origin.config))
-    if not hasattr(recipe, "sample"):
-        raise DataError(f"{origin.recipe} holds out no text; {ways}")
-    recipe.load(None)
-    tokens: Array = recipe.sample(ROWS)["tokens"].numpy()
-    return tokens
-
-
-def _from_files(bundle: Bundle, files: Sequence[Path]) -> Array:
-    """Windows of a user's text, evenly spread. Raises DataError."""
-    from tokenizers import Tokenizer
-
-    verb = bundle.manifest.verbs.get("generate")
-    if verb is None or verb.input.kind != "text":
-        raise DataError(f"{bundle.manifest.name}: expected a model that goes on with text")
-    tokenizer = Tokenizer.from_file(str(bundle.path(verb.input.tokenizer)))
-    try:
-        text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--text: expected UTF-8 text files; {error}") from None
-    ids = np.array(tokenizer.encode(text).ids, np.int64)
-    if len(ids) < 2 * TOKENS:
-        raise DataError(f"--text: expected at least {2 * TOKENS} tokens; got {len(ids)}")
-    rows = min(ROWS, len(ids) // TOKENS)
-    starts = np.linspace(0, len(ids) - TOKENS, rows).astype(int)
-    return np.stack([ids[start : start + TOKENS] for start in starts])
-
-
-def _draft(manifest: Manifest, wish: Wish, before: float, after: float, tokens: Array) -> Draft:
-    words = (
-        f"Nats a token on {len(tokens)} held-out windows of {tokens.shape[1]} tokens, beside the"
-        f" same model in float32, which is {manifest.name}@{manifest.version}."
-    )
+def _draft(manifest: Manifest, wish: Wish, trial: Trial, before: float, after: float) -> Draft:
+    words = f"{trial.words}, beside the same model in float32, which is"
     facts = {key: getattr(manifest, key) for key in Draft.model_fields}
-    description = f"{manifest.description} Weights in {wish.kind}."
     return Draft.model_validate(
         facts
         | {
-            "description": description,
-            "metrics": {METRIC: after},
-            "baselines": {"float32": {METRIC: before}},
-            "evaluation": words,
+            "description": f"{manifest.description} Weights in {wish.kind}.",
+            "metrics": {trial.metric: after},
+            "baselines": {"float32": {trial.metric: before}},
+            "evaluation": f"{words} {manifest.name}@{manifest.version}.",
         }
     )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from model_store.decoding import Decoding
 from model_store.manifest import MAIN_GRAPH, Batching, Category, Family, Verb, VerbName
+from model_store.spec import Tensors
 from training.errors import DataError, UnknownRecipe
 
 if TYPE_CHECKING:
@@ -90,6 +91,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Rows that neither training nor stopping saw, and what a graph's answers to them are worth:
+    so that the graph with smaller weights can be judged.
+
+    ``inputs``: the graph's inputs, part by part. ``score``: of all its outputs, the parts' rows
+    joined in their order; higher is better. ``metric``: its name.
+    """
+
+    inputs: Callable[[], Iterable[Mapping[str, Tensor]]]
+    score: Callable[[Tensors], float]
+    metric: str
+
+
+@dataclass(frozen=True)
 class GraphExport:
     """One ONNX graph to be made.
 
@@ -113,6 +128,7 @@ class GraphExport:
     tolerance: float = 1e-4
     decoding: Decoding | None = None
     reference: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+    held_out: HeldOut | None = None
 
     def __post_init__(self) -> None:
         if (self.decoding is None) != (self.reference is None):
@@ -285,6 +301,6 @@ def find(name: str) -> type[Recipe[Any]]:
 
 
 __all__ = [
-    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "Networks", "OneShot", "Package", "Recipe",
-    "Settings", "find", "names",
+    "MAIN_GRAPH", "Config", "Evaluation", "GraphExport", "HeldOut", "Networks", "OneShot",
+    "Package", "Recipe", "Settings", "find", "names",
 ]  # fmt: skip

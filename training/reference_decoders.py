@@ -1,7 +1,8 @@
-"""Two decoders to measure a server with: ``python -m training.reference_decoders DIR``.
+"""Decoders to measure a server with: ``python -m training.reference_decoders DIR``.
 
-Llama-shaped, of 13.8 and 91 million parameters, published into the store ``DIR``. The weights are
-random, but follow from the seed: everybody measures the same graphs. Each is proved against torch.
+Llama-shaped, of 13.8 million parameters (two: one has a longer context) and of 91 million,
+published into the store ``DIR``. The weights are random, but follow from the seed: everybody
+measures the same graphs. Each is proved against torch.
 """
 
 import argparse
@@ -34,6 +35,7 @@ SPREAD = 0.05
 SHAPES = {
     "decoder_small": Shape(width=384, layers=6, heads=6, context=512),
     "decoder_large": Shape(width=768, layers=12, heads=12, context=512),
+    "decoder_long": Shape(width=384, layers=6, heads=6, context=2048),
 }
 
 
@@ -95,12 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 when all of them are there, 2 where one could not be made."""
     parser = argparse.ArgumentParser(prog="python -m training.reference_decoders")
     parser.add_argument("root", metavar="DIR", type=Path, help="the folder of models")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="which (default: both)")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
     arguments = parser.parse_args(argv)
     try:
         for name in arguments.names or SHAPES:
             if name not in SHAPES:
-                parser.error(f"expected {' or '.join(SHAPES)}; got {name}")
+                parser.error(f"expected one of {', '.join(SHAPES)}; got {name}")
             words = "made" if write(name, Store(arguments.root)) else "was there"
             sys.stdout.write(f"{arguments.root / name}: {words}\n")
     except (OSError, ParityError, StoreError) as error:

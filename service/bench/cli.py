@@ -45,19 +45,23 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    from service.bench import generate, report
+    from service.bench import generate, interruption, report
 
-    columns = generate.columns(limits=arguments.limits)
-    cells: list[generate.Cell] = []
+    if arguments.long_prompt:
+        columns, found = interruption.columns(), generate.interrupt(arguments)
+    else:
+        columns = generate.columns(limits=arguments.limits)
+        found = (generate.record(cell) for cell in generate.run(arguments))
+    records: list[report.Record] = []
     try:
-        for cell in generate.run(arguments):
-            if not cells:
+        for record in found:
+            if not records:
                 print(report.line([column.title for column in columns], columns))
-            cells.append(cell)
-            print(report.line(report.row(generate.record(cell), columns), columns), flush=True)
+            records.append(record)
+            print(report.line(report.row(record, columns), columns), flush=True)
     finally:
-        if cells:
-            generate.write(arguments, cells)
+        if records:
+            generate.write(arguments, records, columns)
     return 0
 
 

@@ -4,14 +4,14 @@ import argparse
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from model_store.manifest import MAIN_GRAPH
 from model_store.store import Store
-from service.bench import report, servers
+from service.bench import interruption, report, servers
 from service.bench.bare_decoder import BareDecoder
 from service.bench.control import Control
 from service.bench.errors import BenchError
@@ -20,7 +20,7 @@ from service.bench.texts import Heard, Task, Tokenizer, listen, tasks
 from service.bench.windows import AGREE, WITHIN, percentile
 from service.runner import cpu_budget
 
-CONCURRENCY = (1, 16)
+CONCURRENCY, STREAMS = (1, 16), 8
 TEXTS = 4
 """For each connection, in a window."""
 
@@ -52,6 +52,32 @@ class Cell:
 
 def run(arguments: argparse.Namespace) -> Iterator[Cell]:
     """Yields each cell when it is done. Raises BenchError."""
+    with _served(arguments) as (control, process, models):
+        for model in models:
+            with _tokenizer(control, model) as tokenizer:
+                for connections in arguments.concurrency or CONCURRENCY:
+                    cell = Cell(model, connections)
+                    _measure(cell, arguments, control, tokenizer, process)
+                    yield cell
+
+
+def interrupt(arguments: argparse.Namespace) -> Iterator[Record]:
+    """The same for a long prompt among so many streams. Raises BenchError."""
+    with _served(arguments) as (control, _, models):
+        for model in models:
+            with _tokenizer(control, model) as tokenizer:
+                for streams in arguments.concurrency or (STREAMS,):
+                    yield interruption.measure(
+                        control, model, tokenizer, streams, arguments.long_prompt,
+                        arguments.max_windows, arguments.seed,
+                    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _served(
+    arguments: argparse.Namespace,
+) -> Iterator[tuple[Control, servers.Process | None, list[str]]]:
+    """A server, its process where it was started here, and the models to measure."""
     with contextlib.ExitStack() as stack:
         process = None if arguments.url else stack.enter_context(servers.hub(arguments.store))
         control = Control(process.url if process else arguments.url, dict(arguments.header))
@@ -62,12 +88,7 @@ def run(arguments: argparse.Namespace) -> Iterator[Cell]:
         for model in models:
             if model not in there:
                 raise BenchError(f"model {model}: expected one of {', '.join(there) or 'none'}")
-        for model in models:
-            tokenizer = stack.enter_context(_tokenizer(control, model))
-            for connections in arguments.concurrency or CONCURRENCY:
-                cell = Cell(model, connections)
-                _measure(cell, arguments, control, tokenizer, process)
-                yield cell
+        yield control, process, models
 
 
 def _measure(
@@ -140,16 +161,14 @@ def record(cell: Cell) -> Record:
     return found
 
 
-def write(arguments: argparse.Namespace, cells: list[Cell]) -> None:
+def write(arguments: argparse.Namespace, records: list[Record], columns: Sequence[Column]) -> None:
     """What ``--json`` and ``--markdown`` ask for. Raises BenchError."""
-    records = [record(cell) for cell in cells]
     try:
         if arguments.json:
             document = {"machine": report.machine(), "cells": records}
             arguments.json.write_text(json.dumps(document, indent=1) + "\n")
         if arguments.markdown:
-            table = report.markdown(records, columns(limits=arguments.limits))
-            arguments.markdown.write_text(table)
+            arguments.markdown.write_text(report.markdown(records, list(columns)))
     except OSError as error:
         raise BenchError(f"cannot write: {error}") from None
 

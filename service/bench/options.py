@@ -60,6 +60,10 @@ def _add_load(group: Any) -> None:
         help="with --generate: texts in each window (default: four a connection)",
     )  # fmt: skip
     group.add_argument(
+        "--long-prompt", type=_count, metavar="TOKENS",
+        help="with --generate: what the streams feel of a prompt of so many tokens among them",
+    )  # fmt: skip
+    group.add_argument(
         "--window-s", type=_positive, default=2.0, metavar="S",
         help="length of a window; a cell ends when three in a row agree (default: 2)",
     )  # fmt: skip

@@ -42,8 +42,9 @@ class Task:
 
 
 def tasks(
-    number: int, tokenizer: "Tokenizer", seed: int, prompt_tokens: tuple[int, int] = PROMPT_TOKENS
-) -> list[Task]:
+    number: int, tokenizer: "Tokenizer", seed: int, prompt_tokens: tuple[int, int] = PROMPT_TOKENS,
+    said_tokens: tuple[int, int] = SAID_TOKENS,
+) -> list[Task]:  # fmt: skip
     """Prompts of words that the tokenizer knows."""
     rng = random.Random(seed)
     words = sorted(word for word in tokenizer.words() if word.strip().isalpha())
@@ -52,7 +53,7 @@ def tasks(
         goal, prompt = rng.randint(*prompt_tokens), ""
         while len(ids := tokenizer.encode(prompt)) < goal:
             prompt += " ".join(["", *rng.choices(words, k=max(1, (goal - len(ids)) // 2))])
-        made.append(Task(prompt, tuple(ids), rng.randint(*SAID_TOKENS)))
+        made.append(Task(prompt, tuple(ids), rng.randint(*said_tokens)))
     return made
 
 
@@ -105,7 +106,7 @@ async def _listen(control: Control, model: str, work: Sequence[Task], connection
 
     async def client() -> None:
         _, listener = await loop.create_connection(
-            lambda: _Listener(heard), control.host, control.port
+            lambda: Listener(heard), control.host, control.port
         )
         try:
             while left:
@@ -119,13 +120,13 @@ async def _listen(control: Control, model: str, work: Sequence[Task], connection
     return heard
 
 
-class _Listener(asyncio.Protocol):
+class Listener(asyncio.Protocol):
     """One connection. Counts events as they come; every microsecond is taken from the server."""
 
     _transport: asyncio.Transport
 
     def __init__(self, heard: Heard) -> None:
-        self._heard = heard
+        self.heard = heard
         self._last_s = 0.0
         self._began = False
         self._tail = b""
@@ -143,14 +144,12 @@ class _Listener(asyncio.Protocol):
         await self._done
         if self._tokens != wanted:
             raise BenchError(f"expected {wanted} tokens; got {self._tokens}")
-        self._heard.tokens += self._tokens
+        self.heard.tokens += self._tokens
 
     def data_received(self, data: bytes) -> None:
         now_s = time.perf_counter()
         if TEXT in data:
-            (self._heard.gaps_s if self._began else self._heard.first_s).append(
-                now_s - self._last_s
-            )
+            (self.heard.gaps_s if self._began else self.heard.first_s).append(now_s - self._last_s)
             self._began, self._last_s = True, now_s
         whole = self._tail + data
         if not self._began and (status := STATUS.match(whole)) and status[1] != b"200":

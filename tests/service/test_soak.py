@@ -2,8 +2,10 @@
 
 # ruff: noqa: T201 - the figures are half of what it is for
 
+import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.service.bundles import publish, sensor
 from tests.service.callers import Caller, plain, save
 from tests.service.conftest import Start
-from tests.service.server import patience
+from tests.service.server import Server, patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
@@ -87,3 +90,33 @@ def test_two_hundred_loads_and_unloads_leave_no_memory_behind(tmp_path: Path, st
     print(f"\nresident after {EARLY_CYCLES} cycles {early / 1e6:.1f} MB,"
           f" after {CYCLES} {late / 1e6:.1f} MB ({late / early - 1:+.1%})")  # fmt: skip
     assert late <= 1.05 * early
+
+
+def test_a_thousand_models_are_there_at_once_and_a_hundred_are_scraped(
+    tmp_path: Path, start: Start
+) -> None:
+    store = tmp_path / "store"
+    for number in range(1000):
+        publish(store, sensor, f"sensor-{number:03}")
+    began = time.monotonic()
+    server = start(store, lazy=True, repository="all")
+    ready_s = time.monotonic() - began
+    listed_s = timed(server, "/v1/models", lambda text: len(json.loads(text)["data"]) == 1000)
+    for number in range(100):
+        body = {"inputs": [{"a": 0.25, "b": -0.5, "code": 0}]}
+        response = server.client.post(f"/v1/models/sensor-{number:03}/score", json=body)
+        assert response.status_code == 200, response.text
+    scraped_s = timed(server, "/metrics", lambda text: text.count("modelhub_model_memory_b") > 99)
+    print(f"\n1,000 models: ready in {ready_s:.1f} s, listed in {listed_s * 1e3:.0f} ms;"
+          f" 100 of them loaded: scraped in {scraped_s * 1e3:.0f} ms")  # fmt: skip
+
+
+def timed(server: Server, path: str, right: Callable[[str], bool]) -> float:
+    """Median seconds of a call whose answer is right."""
+    taken = []
+    for _ in range(11):
+        began = time.monotonic()
+        response = server.client.get(path)
+        taken.append(time.monotonic() - began)
+        assert right(response.text)
+    return median(taken)

@@ -7,7 +7,7 @@ import pytest
 from model_store.store import Store
 from training.reference_decoders import SHAPES, build, main
 
-PARAMETERS = {"decoder_small": 13.8e6, "decoder_large": 91e6}
+PARAMETERS = {"decoder_small": 13.8e6, "decoder_large": 91e6, "decoder_long": 13.8e6}
 
 
 @pytest.mark.parametrize("name", SHAPES)

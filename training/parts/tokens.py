@@ -30,17 +30,23 @@ def kept_tokenizer(bundle: Bundle, verb: VerbName, *, answer: bool = False) -> A
 
 
 def learn_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
-    """Frequent words whole, rare ones in pieces (byte pair encoding); case and accents dropped."""
+    """Frequent words whole, rare ones in pieces (byte pair encoding); case and accents dropped.
+
+    A word's first piece has a mark before it. Marks on the others, as BERT has them, would be
+    learned in the order of a hash table, which is another one in each process.
+    """
+    texts = list(texts)
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
         special_tokens=[PAD, UNKNOWN],
-        continuing_subword_prefix="##",
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)

@@ -42,7 +42,16 @@ from training import report
 from training.data import shuttle
 from training.parts import alarm
 from training.parts.quantiles import QuantileNormal
-from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
+from training.recipe import (
+    MAIN_GRAPH,
+    Config,
+    Evaluation,
+    GraphExport,
+    HeldOut,
+    Networks,
+    Package,
+    Recipe,
+)
 
 NETWORK = "autoencoder"
 TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1
@@ -266,6 +275,7 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
             detector,
             lambda rows: {"table": torch.tensor(self.test[:rows])},
             ["score", "contributions", "embedding"],
+            held_out=self._held_out() if self.labelled else None,
         )
         return Package(
             {MAIN_GRAPH: graph},
@@ -273,6 +283,13 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
                 "score": Verb(input=table, answer=answer, example=example),
                 "embed": Verb(input=table, answer=vector, example=example),
             },
+        )
+
+    def _held_out(self) -> HeldOut:
+        return HeldOut(
+            lambda: ({"table": part} for part in torch.split(torch.tensor(self.test), 4096)),
+            lambda outputs: alarm.metrics(outputs["score"], 0.0, self.truth)["average_precision"],
+            "average_precision",
         )
 
 

@@ -36,6 +36,7 @@ from model_store.manifest import Batching, Category, Family, Verb
 from training import report
 from training.data import digits
 from training.parts.distortion import distort
+from training.parts.held_out import classified
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 if TYPE_CHECKING:
@@ -212,6 +213,11 @@ class CnnDigits(Recipe[DigitsConfig]):
             sample=lambda rows: {digits.IMAGE.tensor: shown[:rows]},
             outputs=("probabilities", "embedding"),
             batching=Batching(max_rows=min(64, len(shown))),
+            held_out=classified(
+                lambda rows: {digits.IMAGE.tensor: self.digits.test.images[rows]},
+                self.digits.test.labels.numpy(),
+                np.arange(len(self.digits.test)),
+            ),
         )
         example = {"b64": png(shown[0].numpy())}
         classes = ClassesAnswer(labels=self.digits.names)

@@ -29,6 +29,7 @@ from model_store.spec import Array
 from training import report
 from training.data import diagnoses
 from training.parts import calibration
+from training.parts.held_out import classified
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
 NETWORK = "diagnosis"
@@ -197,6 +198,11 @@ class MlpDiagnosis(Recipe[DiagnosisConfig]):
             lambda rows: {"table": self._rows(shown[:rows])[0]},
             ["probabilities"],
             batching=Batching(max_rows=min(64, len(shown))),
+            held_out=classified(
+                lambda rows: {"table": self._rows(np.array(rows))[0]},
+                self.table.labels,
+                self.parts[-1][1],
+            ),
         )
         columns = self.table.columns
         example = dict(zip(columns, map(float, self.table.values[shown[0]].tolist()), strict=True))

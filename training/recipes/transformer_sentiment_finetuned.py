@@ -31,6 +31,7 @@ from model_store.manifest import Batching, Category, Family, Verb
 from model_store.spec import Array
 from training import report
 from training.data import minilm, snippets
+from training.parts.held_out import classified
 from training.parts.labelled_texts import baselines, scores, split, wanted
 from training.parts.sentences import SentenceEncoder, embed, pretrained
 from training.parts.tokens import by_length, pad
@@ -197,6 +198,10 @@ class TransformerSentimentFinetuned(Recipe[FinetuningConfig]):
         machine = LogisticRegression(C=10, max_iter=2000).fit(seen, self.labels[known])
         return scores(machine.predict_proba(unseen), self.labels[self.test])
 
+    def _padded(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        tokens, mask = pad([self.ids[row] for row in rows])
+        return {"tokens": tokens, "mask": mask}
+
     def package(self, networks: Networks, folder: Path) -> Package:
         self.files.tokenizer.save(str(folder / "tokenizer.json"))
         text = TextInput(max_tokens=MAX_TOKENS)
@@ -207,6 +212,7 @@ class TransformerSentimentFinetuned(Recipe[FinetuningConfig]):
             ["probabilities", "embedding"],
             axes={"tokens": {1: "time"}, "mask": {1: "time"}},
             batching=Batching(max_rows=min(MAX_ROWS, len(self.shown)), pad={"time": LENGTHS}),
+            held_out=classified(self._padded, self.labels, self.test),
         )
         classes, vector = ClassesAnswer(labels=self.names), VectorAnswer(size=minilm.SIZE)
         return Package(

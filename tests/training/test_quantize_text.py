@@ -12,9 +12,10 @@ from tests.service.bundles import publish, sensor
 from training import reference_decoders
 from training.errors import DataError, ParityError
 from training.parts.decoder import Shape
-from training.quantize import METRIC, Wish, quantize
+from training.quantize import Wish, quantize
 
 MODEL = "tiny"
+METRIC = "cross_entropy"
 
 
 @pytest.fixture
@@ -56,7 +57,9 @@ def test_a_smaller_model_says_what_it_lost_beside_the_one_it_came_from(
 
 
 def test_one_that_loses_too_much_is_not_published(store: Path, text: Path) -> None:
-    with pytest.raises(ParityError, match=r"int4: a held-out token costs .* nothing is published"):
+    with pytest.raises(
+        ParityError, match=r"int4: .* nats a held-out token in place of .* nothing is published"
+    ):
         quantize(wish(store, text, kind="int4", most_loss=-0.5))
     assert Store(store).names() == [MODEL]
 
@@ -69,7 +72,7 @@ def test_too_little_text_is_refused(store: Path, text: Path) -> None:
 
 def test_a_model_that_says_no_text_is_refused(tmp_path: Path, text: Path) -> None:
     publish(tmp_path / "other", sensor)
-    with pytest.raises(DataError, match="sensor: expected a model that says text"):
+    with pytest.raises(DataError, match="sensor: expected a model that says text from a shared"):
         quantize(wish(tmp_path / "other", text, ref="sensor"))
 
 
@@ -81,3 +84,9 @@ def test_the_command_says_what_it_did(
     assert capsys.readouterr().out.startswith(f"published {MODEL}-int8@1: ")
     assert main([*order, "--most-loss", "-1", "--name", "other"]) == 2
     assert "nothing is published" in capsys.readouterr().err
+
+
+def test_half_precision_is_not_for_text(store: Path, text: Path) -> None:
+    with pytest.raises(DataError, match="--to float16: expected one of int4, int8 for a model of"):
+        quantize(wish(store, text, kind="float16"))
+    assert Store(store).names() == [MODEL]
