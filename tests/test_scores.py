@@ -90,6 +90,11 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
         )
     },
     ("autoencoder_latent",): [Promise("autoencoder_latent", "probe_accuracy", operator.gt, "pca")],
+    ("gan_faces",): [
+        Promise("gan_faces", "attribute_accuracy", operator.ge, 0.95),
+        Promise("gan_faces", "lowest_attribute_accuracy", operator.ge, 0.85),
+        Promise("gan_faces", "frechet_distance", at_most_half, "variational_autoencoder"),
+    ],
     ("mlp_diagnosis",): [
         Promise("mlp_diagnosis", "accuracy", operator.ge, 0.975),
         Promise("mlp_diagnosis", "accuracy", nearly, "logistic_regression"),
@@ -121,10 +126,6 @@ def four_points_above(value: float, bound: float) -> bool:
     return value >= bound + 0.04
 
 
-def at_most_a_third(value: float, bound: float) -> bool:
-    return value <= bound / 3
-
-
 def within_a_hundredth(value: float, other: float) -> bool:
     return abs(value - other) <= 0.01
 
@@ -142,6 +143,11 @@ PRETRAINED = {
             four_points_above,
             "tfidf_logistic_regression",
         ),
+    ],
+    "gan_style": [
+        Promise("gan_style", "style_loss", at_most_half, "unchanged"),
+        Promise("gan_style", "total_loss", at_most_half, "unchanged"),
+        Promise("gan_style", "milliseconds_a_picture", at_most_half, "optimisation"),
     ],
     "svm_features": [
         Promise("svm_features", "roc_auc", operator.ge, 0.83),

@@ -3,6 +3,17 @@
 A feed-forward net that learned to come near the style of one picture and to keep the content, as
 VGG16 sees both, while a critic of small patches tells its strokes from the style's own. Held
 against the method it replaces, which changes the pixels of each picture for as long as it takes.
+Six crops of two photographs it never saw, seed 0, quick, 3.5 minutes of one core all in all:
+
+====================  ==========  ==========  ============  ==================
+what                  total loss  style loss  content loss  time for a picture
+====================  ==========  ==========  ============  ==================
+this one                   0.739       0.119         0.620  1
+60 steps on pixels         0.281       0.148         0.133  360 times that
+the photograph             2.911       2.911         0      -
+====================  ==========  ==========  ============  ==================
+
+So it is as near the style, at the price of content: one pass has to know every picture beforehand.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
