@@ -75,9 +75,13 @@ class InputKind(Spec, ABC):
     """Content types whose raw body :meth:`items` can read."""
     compressed: ClassVar[bool] = False
     """An item may unpack to far more than its bytes: a server encodes it off its event loop."""
-    parameters: ClassVar[type[Parameters]] = Parameters
 
     kind: str
+
+    @property
+    def parameters(self) -> type[Parameters]:
+        """What a caller may set for all items; a generator's attributes are the model's own."""
+        return Parameters
 
     def items(self, body: bytes, media_type: str) -> list[object]:
         """Read the raw body of a request. Raises ItemError."""

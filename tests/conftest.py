@@ -1,8 +1,9 @@
 """What every test shares: seeded Hypothesis, each recipe trained for a moment, the starter set."""
 
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +27,7 @@ settings.load_profile("fixed")
 
 
 class Trained(NamedTuple):
-    """Every recipe, trained as its ``smoke`` says and published under its own name."""
+    """Every recipe that can be, trained as its ``smoke`` says and published under its own name."""
 
     store: Path
     recipes: "dict[str, tuple[Recipe[Any], Networks]]"
@@ -38,6 +39,22 @@ class Trained(NamedTuple):
 
 OWN_PICTURES = {"svm_features"}
 """Recipes whose own data a test may not fetch."""
+PROGRAMS = {"gan_faces": "node"}
+"""Recipes whose own data a program draws, and that program."""
+
+
+def lacks(name: str) -> str:
+    """What this machine lacks for a recipe's own data; mostly nothing."""
+    program = PROGRAMS.get(name)
+    return f"{program} is not installed" if program and not shutil.which(program) else ""
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """Parameters for tests of recipes, skipped where the machine lacks something."""
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(bool(lacks(name)), reason=lacks(name)))
+        for name in names
+    ]
 
 
 class Silent:
@@ -55,7 +72,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     from training import recipe as recipes
 
     store = tmp_path_factory.mktemp("trained")
-    return Trained(store, {name: _train(name, store) for name in recipes.names()})
+    return Trained(
+        store, {name: _train(name, store) for name in recipes.names() if not lacks(name)}
+    )
 
 
 def _digit_folders(folder: Path) -> Path:

@@ -92,6 +92,11 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
         )
     },
     ("autoencoder_latent",): [Promise("autoencoder_latent", "probe_accuracy", operator.gt, "pca")],
+    ("gan_faces",): [
+        Promise("gan_faces", "attribute_accuracy", operator.ge, 0.95),
+        Promise("gan_faces", "lowest_attribute_accuracy", operator.ge, 0.85),
+        Promise("gan_faces", "frechet_distance", at_most_half, "variational_autoencoder"),
+    ],
     ("mlp_diagnosis",): [
         Promise("mlp_diagnosis", "accuracy", operator.ge, 0.975),
         Promise("mlp_diagnosis", "accuracy", nearly, "logistic_regression"),
@@ -149,6 +154,11 @@ PRETRAINED = {
             four_points_above,
             "tfidf_logistic_regression",
         ),
+    ],
+    "gan_style": [
+        Promise("gan_style", "style_loss", at_most_half, "unchanged"),
+        Promise("gan_style", "total_loss", at_most_half, "unchanged"),
+        Promise("gan_style", "milliseconds_a_picture", at_most_half, "optimisation"),
     ],
     "svm_features": [
         Promise("svm_features", "roc_auc", operator.ge, 0.83),

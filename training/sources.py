@@ -25,6 +25,11 @@ INSTALLED = {
         "how English words are said, the CMU Pronouncing Dictionary",
         "BSD-2-Clause (dictionary); GPL-3.0-or-later (package)",
     ),
+    "photos": (
+        "scikit-image",
+        "photographs and textures, and scikit-learn's two",
+        "BSD-3-Clause (packages); most pictures public domain, china and flower CC BY 2.0",
+    ),
     "shuttle": ("river", "sensors of a space shuttle", "BSD-3-Clause (package); data CC BY 4.0"),
     "taylor": ("pmdarima", "half-hourly electricity demand", "MIT (package)"),
 }

@@ -20,9 +20,9 @@ class ImageAnswer(AnswerKind):
         self, tensors: Tensors, context: Mapping[str, Any], parameters: object
     ) -> dict[str, Any]:
         del parameters
-        images = [{"b64": png(pixels)} for pixels in tensors[self.tensor]]
-        for key, values in (("seed", context.get("seeds")), ("label", context.get("labels"))):
-            for image, value in zip(images, values or (), strict=False):
+        images: list[dict[str, Any]] = [{"b64": png(pixels)} for pixels in tensors[self.tensor]]
+        for key, name in (("seed", "seeds"), ("label", "labels"), ("attributes", "attributes")):
+            for image, value in zip(images, context.get(name, ()), strict=False):
                 image[key] = value
         return {"images": images}
 

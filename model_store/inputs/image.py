@@ -7,10 +7,10 @@ import base64
 import binascii
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model_store.errors import ItemError, ItemMismatch, ItemTooLarge
 from model_store.spec import Encoded, Encoder, InputKind, numbers, show, show_names
@@ -24,7 +24,9 @@ WANTED = 'expected {"b64": "…"}, a data: URI or nested pixel arrays (H×W or H
 
 
 class ImageInput(InputKind):
-    """A picture, resized to the graph's size. Transparency is laid on ``background``."""
+    """A picture, resized to the graph's size, or as large as it came where the graph takes any.
+    Transparency is laid on ``background``.
+    """
 
     media_types: ClassVar[tuple[str, ...]] = tuple(f"image/{f.lower()}" for f in FORMATS)
 
@@ -32,11 +34,17 @@ class ImageInput(InputKind):
 
     kind: Literal["image"] = "image"
     tensor: str = "image"
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int | None = Field(default=None, gt=0, description="None, like width: as it was sent")
+    width: int | None = Field(default=None, gt=0)
     channels: Literal[1, 3] = 3
     background: Literal["black", "white"] = "white"
     max_pixels: int = 50_000_000
+
+    @model_validator(mode="after")
+    def _both_sides_or_none(self) -> Self:
+        if (self.height is None) != (self.width is None):
+            raise ValueError("height and width: expected both or none")
+        return self
 
     def encoder(self, folder: Path) -> Encoder:
         del folder
@@ -83,7 +91,7 @@ class ImageInput(InputKind):
         """uint8 ``[C, H, W]`` at the graph's size."""
         from PIL.Image import Resampling
 
-        if picture.size != (self.width, self.height):
+        if self.width and self.height and picture.size != (self.width, self.height):
             picture = picture.resize((self.width, self.height), Resampling.BILINEAR)
         array = np.asarray(picture, dtype=np.uint8)
         return array[None] if self.channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))

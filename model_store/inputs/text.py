@@ -20,7 +20,6 @@ class TextInput(InputKind):
     """A string, cut into tokens by the bundle's tokenizer. The mask is 1 at every token."""
 
     media_types: ClassVar[tuple[str, ...]] = ("text/plain",)
-    parameters: ClassVar[type[Parameters]] = TextParameters
 
     kind: Literal["text"] = "text"
     tokens: str = "tokens"
@@ -30,6 +29,10 @@ class TextInput(InputKind):
         default=None, gt=0, description="None: whoever runs the graph knows how many fit"
     )
     max_characters: int = Field(default=100_000, gt=0)
+
+    @property
+    def parameters(self) -> type[Parameters]:
+        return TextParameters
 
     def items(self, body: bytes, media_type: str) -> list[object]:
         del media_type

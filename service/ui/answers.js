@@ -46,13 +46,17 @@ function action(spec, answer) {
 }
 
 function image(spec, answer) {
-  const figures = answer.images.map((one) =>
-    h("figure", {},
-      h("img", { src: `data:image/png;base64,${one.b64}`, alt: `Generated, seed ${one.seed}` }),
-      h("figcaption", {}, one.label != null && `${one.label} · `, `seed ${one.seed}`),
-    ),
-  );
-  return h("div", { class: "sheet" }, figures);
+  const figures = answer.images.map((one) => {
+    const seed = one.seed == null ? null : `seed ${one.seed}`;
+    const words = [one.label, ...Object.values(one.attributes ?? {}), seed].filter((word) => word != null);
+    return h("figure", {},
+      h("img", { src: `data:image/png;base64,${one.b64}`, alt: ["Made by the model", ...words].join(", ") }),
+      h("figcaption", {}, words.join(" · ")),
+    );
+  });
+  // Without a seed it was made from a picture, and is as large.
+  const drawn = answer.images.some((one) => one.seed != null);
+  return h("div", { class: drawn ? "sheet" : "" }, figures);
 }
 
 function anomaly(spec, answer) {

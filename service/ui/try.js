@@ -107,8 +107,9 @@ function picker(label, accept, use) {
 }
 
 function image(spec, example) {
-  const scale = PAD_PX / Math.max(spec.width, spec.height);
-  const pad = h("canvas", { width: scale * spec.width, height: scale * spec.height, role: "img",
+  const [width, height] = [spec.width ?? PAD_PX, spec.height ?? PAD_PX];
+  const scale = PAD_PX / Math.max(width, height);
+  const pad = h("canvas", { width: scale * width, height: scale * height, role: "img",
     "aria-label": "The picture that is sent", onpointerdown: stroke, onpointermove: stroke });
   const ink = pad.getContext("2d");
   const note = h("p", { class: "quiet" });
@@ -133,7 +134,8 @@ function image(spec, example) {
     createImageBitmap(file).then(paint, () => (note.textContent += "; this browser cannot show it"));
   }
   function useExample() {
-    start(`The built-in example. The model sees ${spec.width} × ${spec.height}.`, () => ({ item: example }));
+    const seen = spec.width ? `${spec.width} × ${spec.height}` : "it in its own size";
+    start(`The built-in example. The model sees ${seen}.`, () => ({ item: example }));
     pictureOf(example).then(paint, () => {});
   }
   function draw() {
@@ -228,19 +230,23 @@ function series(spec, example) {
 }
 
 function none(spec, example) {
-  const option = (value, words) => h("option", { value, selected: value === example.label }, words);
-  const label = h("select", {}, option("", "any"), spec.labels.map((one) => option(one, one)));
+  const asked = spec.labels.length ? [{ name: "label", values: spec.labels }] : spec.attributes;
+  const wishes = asked.map(({ name, values }) => {
+    const option = (value, words) => h("option", { value, selected: value === example[name] }, words);
+    return [name, h("select", {}, option("", "any"), values.map((one) => option(one, one)))];
+  });
   const whole = (more) => h("input", { type: "number", step: 1, ...more });
   const seed = whole({ min: 0, max: Number.MAX_SAFE_INTEGER, value: example.seed, placeholder: "random" });
   const n = whole({ min: 1, max: 64, value: example.n ?? 8, required: true });
   const read = () => ({
     item: {
       n: Number(n.value),
-      ...(label.value && { label: label.value }),
+      ...Object.fromEntries(wishes.map(([name, node]) => [name, node.value]).filter(([, value]) => value)),
       ...(seed.value && { seed: Number(seed.value) }),
     },
   });
-  const fields = [spec.labels.length > 0 && field("Label", label), field("Seed", seed), field("How many", n)];
+  const choice = wishes.map(([name, node]) => field(name[0].toUpperCase() + name.slice(1), node));
+  const fields = [...choice, field("Seed", seed), field("How many", n)];
   return { node: h("div", { class: "cells" }, fields), read };
 }
 

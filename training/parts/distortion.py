@@ -48,5 +48,6 @@ def shift(images: Tensor, most: int = 2) -> Tensor:
     y = down + torch.arange(height, device=device)  # [B, H]
     x = right + torch.arange(width, device=device)  # [B, W]
     row = torch.arange(rows, device=device)[:, None, None]
-    padded = F.pad(images, (most, most, most, most))[:, 0]
-    return padded[row, y[:, :, None], x[:, None, :]][:, None]
+    padded = F.pad(images, (most, most, most, most))
+    moved = padded[row, :, y[:, :, None], x[:, None, :]]  # [B, H, W, C]
+    return moved.permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
 """What every call of OpenAI's API shares: its body, the terms of a request, the shape of errors."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -103,13 +103,20 @@ async def read_json(request: Request, hub: ModelHub, kind: type[B]) -> tuple[B, 
 
 def read_fields(wish: Mapping[str, object], kind: type[B]) -> B:
     """Raises ItemMismatch, also for a field that the call does not have."""
-    unknown = [key for key in wish if key not in kind.model_fields]
-    if unknown:
-        fields = show_names(sorted(kind.model_fields), limit=40)
-        raise ItemMismatch(
-            f"no such field here; expected some of {fields}", field=show(unknown[0])[1:-1]
-        )
+    if kind.model_config.get("extra") != "allow":
+        check_fields(wish, kind.model_fields)
     return read_parameters(kind, wish, "")
+
+
+def check_fields(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ItemMismatch for a field that is not known."""
+    fields = sorted(known)
+    unknown = [key for key in given if key not in fields]
+    if unknown:
+        raise ItemMismatch(
+            f"no such field here; expected some of {show_names(fields, limit=40)}",
+            field=show(unknown[0])[1:-1],
+        )
 
 
 def read_terms(request: Request, hub: ModelHub) -> Terms:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from pydantic import ValidationError
 
 from model_store.errors import ItemError, ItemMismatch, ItemTooLarge
 from model_store.inputs.image import FORMATS, ImageInput
@@ -53,6 +54,26 @@ def png(width: int, height: int, rows: bytes, depth: int = 8, colour: int = 0) -
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     data = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + data
+
+
+# --- size --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (40, 25)])
+def test_without_a_size_of_its_own_a_picture_stays_as_large_as_it_came(
+    size: tuple[int, int],
+) -> None:
+    pixels = noise(size[1], size[0], 3)
+    for item in (file(Image.fromarray(pixels)), pixels.tolist()):
+        encoded = ImageInput().encoder(Path())(item, None)
+        np.testing.assert_array_equal(encoded.tensors["image"][0], pixels.transpose(2, 0, 1))
+        assert encoded.context == {"width": size[0], "height": size[1]}
+
+
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_a_size_is_both_sides_or_none(side: str) -> None:
+    with pytest.raises(ValidationError, match="expected both or none"):
+        ImageInput.model_validate({side: 4})
 
 
 # --- forms of an item --------------------------------------------------------------------------

@@ -5,17 +5,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from model_store.errors import ItemMismatch
-from model_store.inputs.none import MAX_SEED, NoneInput, NoneParameters
+from model_store.inputs.none import MAX_SEED, Attribute, NoneInput, NoneParameters
 from model_store.spec import Encoded
 
 PLAIN = NoneInput(noise_size=8)
 LABELLED = NoneInput(noise_size=8, labels=("cat", "dog", "eel"))
+HAIR = Attribute(name="hair", values=("brown", "dark_red", "none"))
+EYEWEAR = Attribute(name="eyewear", values=("none", "glasses", "sunglasses"))
+FACES = NoneInput(noise_size=8, attributes=(HAIR, EYEWEAR))
 
 
 def draw(item: object = None, spec: NoneInput = PLAIN, **parameters: Any) -> Encoded:
-    return spec.encoder(Path())({} if item is None else item, NoneParameters(**parameters))
+    return spec.encoder(Path())({} if item is None else item, spec.parameters(**parameters))
 
 
 def noise(item: object = None, spec: NoneInput = PLAIN, **parameters: Any) -> list[list[float]]:
@@ -113,6 +117,95 @@ def test_a_label_for_a_model_without_any_is_refused() -> None:
 def test_a_model_without_labels_has_no_tensor_for_one() -> None:
     assert list(draw(seed=1).tensors) == ["noise"]
     assert draw(seed=1).context == {"seeds": [1]}
+
+
+# --- attributes --------------------------------------------------------------------------------
+
+
+def test_attributes_are_places_in_their_lists_a_row_for_each_picture() -> None:
+    drawn = draw({"hair": "dark_red"}, FACES, eyewear="glasses", n=2, seed=3)
+    assert drawn.tensors["attributes"].tolist() == [[1, 1], [1, 1]]
+    assert drawn.tensors["attributes"].dtype == np.int64
+    assert drawn.context["attributes"] == [{"hair": "dark_red", "eyewear": "glasses"}] * 2
+
+
+def test_what_is_not_asked_for_is_drawn_from_the_seed_whatever_else_is() -> None:
+    free = draw(spec=FACES, seed=0, n=60).context["attributes"]
+    assert {(face["hair"], face["eyewear"]) for face in free} == {
+        (hair, eyewear) for hair in HAIR.values for eyewear in EYEWEAR.values
+    }
+    bound = draw(spec=FACES, seed=0, n=60, hair="brown").context["attributes"]
+    assert [face["eyewear"] for face in bound] == [face["eyewear"] for face in free]
+    assert {face["hair"] for face in bound} == {"brown"}
+
+
+def test_an_attribute_of_the_item_wins_over_the_same_one_of_all_items() -> None:
+    drawn = draw({"hair": "brown"}, FACES, hair="none", eyewear="none", seed=1)
+    assert drawn.context["attributes"] == [{"hair": "brown", "eyewear": "none"}]
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"hair": "green"}, r"item\.hair: .*'brown', 'dark_red' or 'none'; got 'green'"),
+        ({"hair": 1}, r"item\.hair: .*; got 1"),
+        ({"skin": "pale"}, r"item\.skin: "),
+        ({"label": "cat"}, r"label: expected no label"),
+        ([], r'expected \{\} or \{"hair", "eyewear", "seed", "n"\}; got a list of 0'),
+    ],
+)
+def test_an_attribute_that_there_is_not_is_refused(item: object, words: str) -> None:
+    with pytest.raises(ItemMismatch, match=words):
+        draw(item, FACES)
+
+
+@pytest.mark.parametrize("name", ["seed", "hair", "copy", "Hair", "hair colour", "_hair", ""])
+def test_an_attribute_needs_a_name_that_can_be_a_field(name: str) -> None:
+    with pytest.raises(ValidationError):
+        NoneInput(noise_size=1, attributes=(HAIR, Attribute(name=name, values=("a", "b"))))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wish"),
+    [
+        ("", {}),
+        ("  ", {}),
+        ("glasses", {"eyewear": "glasses"}),
+        ("Glasses, brown hair", {"eyewear": "glasses", "hair": "brown"}),
+        ("dark red hair and sunglasses", {"eyewear": "sunglasses", "hair": "dark_red"}),
+        ("hair: dark_red; eyewear=none", {"eyewear": "none", "hair": "dark_red"}),
+        ("no eyewear, without hair", {"eyewear": "none", "hair": "none"}),
+        ("brown, brown hair,", {"hair": "brown"}),
+    ],
+)
+def test_a_prompt_names_attributes(prompt: str, wish: dict[str, str]) -> None:
+    assert FACES.read_prompt(prompt) == wish
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (
+            "a king",
+            r"some of these apart by commas: hair: brown, dark_red, none; eyewear: .*'a king'",
+        ),
+        ("none", r"expected the name of one of \['hair', 'eyewear'\] too; got 'none'"),
+        ("brown, dark red", "expected one hair; got 'brown' and 'dark_red'"),
+        ("no", "got 'no'"),
+    ],
+)
+def test_a_prompt_that_names_none_or_two_is_refused(prompt: str, words: str) -> None:
+    with pytest.raises(ItemMismatch, match=words) as caught:
+        FACES.read_prompt(prompt)
+    assert caught.value.field == "prompt"
+
+
+def test_the_prompt_of_a_model_with_labels_is_one_of_them() -> None:
+    assert LABELLED.read_prompt("dog") == {"label": "dog"}
+    with pytest.raises(ItemMismatch, match=r"expected one of \['cat', 'dog', 'eel'\] or nothing"):
+        LABELLED.read_prompt("dog, cat")
+    with pytest.raises(ItemMismatch, match="expected none or nothing; got 'dog'"):
+        PLAIN.read_prompt("dog")
 
 
 # --- the item and the parameters ---------------------------------------------------------------

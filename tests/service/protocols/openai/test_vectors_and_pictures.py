@@ -100,6 +100,36 @@ def test_label_may_stand_in_the_extra_body_and_no_prompt_draws_any(client: Clien
     assert labels == {"a", "b"}
 
 
+def test_prompt_names_attributes_and_fields_may_too(client: Client) -> None:
+    [drop] = pictures(client, model="inks", prompt="bright, blue ink", extra_body={"seed": 5})
+    assert drop.attributes == {"ink": "blue", "tone": "bright"}
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(drop.b64_json))))
+    assert pixels.shape == (1, 1, 3)
+    assert abs(pixels[0, 0].astype(int) - [0, 0, 200]).max() < 10
+    by_field = {"seed": 5, "ink": "blue", "tone": "bright"}
+    [same] = pictures(client, model="inks", prompt="", extra_body=by_field)
+    assert same.b64_json == drop.b64_json
+
+
+@pytest.mark.parametrize(
+    ("prompt", "extra", "param", "words"),
+    [
+        ("green", {}, "prompt", "expected some of these apart by commas: ink: red, blue; tone"),
+        ("red, blue", {}, "prompt", "expected one ink; got 'red' and 'blue'"),
+        ("red", {"ink": "blue"}, "ink", "expected the prompt again, 'red', or nothing; got 'blue'"),
+        ("", {"ink": "green"}, "ink", "'red' or 'blue'; got 'green'"),
+        ("", {"paper": "white"}, "paper", "no such field here; expected some of ['ink'"),
+    ],
+)
+def test_attributes_that_there_are_not_are_refused_by_their_field(
+    client: Client, prompt: str, extra: dict[str, object], param: str, words: str
+) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        pictures(client, model="inks", prompt=prompt, extra_body=extra)
+    assert caught.value.param == param
+    assert words in caught.value.message
+
+
 @pytest.mark.parametrize("size", ["auto", "4x2"])
 def test_size_may_be_the_models_own(client: Client, size: str) -> None:
     assert len(pictures(client, size=size, response_format="b64_json")) == 1
