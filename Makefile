@@ -2,11 +2,18 @@
 .DEFAULT_GOAL := help
 .PHONY: help up install dev train train-all serve check format test test-fast prove \
         prove-applications soak bench bench-generate clean \
-        deploy-tools deploy-test image image-test roll-test
+        deploy-tools deploy-test image image-test roll-test gpu-env gpu-build-test gpu-test
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+GPU_VENV ?= .venv-gpu
+GPU_BIN  := $(GPU_VENV)/bin
+# Whatever runs graphs and needs neither torch nor what comes with it.
+GPU_TESTS := $(addprefix tests/service/, test_cuda.py test_devices.py test_bound.py test_runner.py \
+  test_tuning.py test_lane.py test_loaded.py test_residency.py test_hub.py test_app.py \
+  test_answering.py test_generating.py protocols decoder) \
+  --ignore tests/service/decoder/test_imported.py --ignore tests/service/decoder/test_sampling.py
 
 export MODELHUB_STORE ?= models
 export MODELHUB_HOST  ?= 127.0.0.1
@@ -36,6 +43,13 @@ $(VENV)/.user: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.user
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,train,dev]'
+	@touch $@
+
+# The CPU's and CUDA's ONNX Runtime are one module, so each has an environment. No torch in this one.
+$(GPU_VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -e '.[serve-gpu,dev]' onnx
 	@touch $@
 
 train: install ## train one model: make train RECIPE=cnn_digits
@@ -84,11 +98,25 @@ bench-generate: install ## measure texts streamed to many clients beside the dec
 soak: dev ## versions swapped and models reloaded under load, on a real server (minutes)
 	$(BIN)/pytest -s --soak -m soak tests/service
 
+gpu-env: $(GPU_VENV)/.dev ## make .venv-gpu: serving with CUDA and cuDNN (3 GB)
+
+gpu-build-test: gpu-env ## serving on ONNX Runtime's GPU build, where there is no GPU (five minutes)
+	$(GPU_BIN)/pytest -m "not slow and not soak and not gpu" $(GPU_TESTS)
+
+gpu-test: gpu-env install ## on a machine with a GPU: the tests that skip elsewhere, then the bench
+	$(GPU_BIN)/pytest -m gpu $(GPU_TESTS)
+	@if command -v nvidia-smi > /dev/null && nvidia-smi -L; then \
+	  $(BIN)/python -m training.reference_graphs bench-models && MODELHUB_DEVICE=cuda \
+	  $(GPU_BIN)/modelhub bench --store bench-models --limits --max-windows 5 \
+	    --json bench.gpu.json --markdown bench.gpu.md; \
+	else echo "there is no GPU here: nothing was measured"; fi
+
 deploy-tools: dev ## what deploy-test, image and roll-test need: into .tools, and by apt where it can
 	$(BIN)/python deploy/tools.py
 
 deploy-test: dev ## chart, manifests, rules, dashboard, Containerfile; says what it could not check
 	$(BIN)/pytest -m "not image and not soak" tests/deploy
+	$(BIN)/pytest -k "[gs] or [az]" tests/model_store/test_remote.py
 
 image: ## build the server's image; EXTRA=serve-gpu for CUDA (deploy/image.sh says what else)
 	deploy/image.sh
@@ -100,4 +128,4 @@ roll-test: dev ## three replicas behind haproxy, restarted one by one under load
 	$(BIN)/pytest -s --soak -m soak tests/deploy
 
 clean: ## remove what the commands above made, but no models
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

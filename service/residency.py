@@ -6,6 +6,7 @@ Loads happen in one thread, beside whatever is serving. Used on the event loop.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from functools import partial
 
 from model_store.errors import NotFound
 from model_store.store import Store
+from service.devices import least_taken, spread
 from service.errors import NoRoom, NotReady
 from service.ground import Ground
 from service.loaded import LoadedModel, load, trim_memory, weight_bytes
@@ -85,9 +87,8 @@ class Residency:
         try:
             bundle = await loop.run_in_executor(self._pool, self._store.open, f"{name}@{version}")
             await self._make_room(key, self._sizes.get(key, weight_bytes(bundle)))
-            model = await loop.run_in_executor(
-                self._pool, load, bundle, self._ground, self._telemetry
-            )
+            ground = self._ground.on(self._device())
+            model = await loop.run_in_executor(self._pool, load, bundle, ground, self._telemetry)
             await self._admit(key, model)
         except (NotFound, NoRoom):
             raise
@@ -103,13 +104,20 @@ class Residency:
         self.loaded[key] = model
         self._changed(name)
         log.info("loaded %s@%d in %.2f s on %s", name, version, time.monotonic() - started,
-                 model.provider)  # fmt: skip
+                 model.device)  # fmt: skip
         return model
 
     def _note_failure(self, key: VersionKey, reason: str) -> None:
         tries = self.failed[key].tries + 1 if key in self.failed else 1
         wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (tries - 1))
         self.failed[key] = Failure(reason, tries, time.monotonic() + wait_s)
+
+    def _device(self) -> str:
+        """Of those that the settings name, the one whose models weigh least."""
+        weights: Counter[str] = Counter()
+        for model in self.loaded.values():
+            weights[model.device] += weight_bytes(model.bundle)
+        return least_taken(spread(self._ground.settings.device), weights)
 
     # --- room ----------------------------------------------------------------------------------
 

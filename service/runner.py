@@ -1,29 +1,25 @@
-"""The only file that knows ONNX Runtime: sessions, providers, threads."""
+"""One graph, loaded and run. With ``sessions`` and ``bound``, all that knows ONNX Runtime here."""
 
 import ctypes
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from model_store.spec import Array, Tensors
+from service.bound import TOO_MUCH, Bound, Places, is_out_of_memory, run_options
+from service.devices import CUDA, Cuda
 from service.errors import NotReady, OutOfMemory
-
-log = logging.getLogger(__name__)
+from service.sessions import FATAL, open_session
 
 VERSION: str = onnxruntime.__version__
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 CGROUP = Path("/sys/fs/cgroup")
-FATAL = 4
+NVIDIA = Path("/proc/driver/nvidia/gpus")
 BFLOAT16, BFLOAT16_ONNX = "tensor(bfloat16)", 16
 STRINGS = "tensor(string)"
-NO_MEMORY = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory", "alloc_failed")
-"""What ONNX Runtime's messages say, in lower case, where an allocation failed."""
-TOO_MUCH = "the run asked for more memory than there is"
 
 
 class Runner:
@@ -34,22 +30,20 @@ class Runner:
 
     def __init__(
         self, path: Path, outputs: Sequence[str] = (), *,
-        device: Literal["auto", "cpu", "cuda"] = "auto", threads: int,
+        device: str = "auto", threads: int, cuda: Cuda | None = None,
     ) -> None:  # fmt: skip
         """``outputs`` are those wanted, all of them if none is named. Raises NotReady with a reason
         when the graph cannot be loaded on ``device``, or lacks one of them.
         """
         self.threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), _options(threads), providers=_providers(device)
-            )
+            self._session = open_session(path, _options(threads), device, cuda)
+        except NotReady:
+            raise
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a class per kind of damage
             reason = str(error).replace(str(path), path.name)  # callers read it; the folder is ours
             raise NotReady(f"{path.name}: {reason}") from None
         self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != CUDA:
-            raise NotReady(f"{path.name}: CUDA was asked for, but ONNX Runtime fell back to CPU")
         found = [output.name for output in self._session.get_outputs()]
         missing = set(outputs) - set(found)
         if missing:
@@ -64,13 +58,32 @@ class Runner:
         self._forward: Callable[[Tensors], Any] = (
             self._run_values if self._brain_floats else self._run_arrays
         )
+        self._options: Any = None
+        self._places: Places | None = None
+        self.device = "cpu"
+        """Where it runs: ``cpu``, or ``cuda:`` and the GPU's number."""
+        if self.provider == CUDA:
+            options = self._session.get_provider_options()[CUDA]
+            self.device = f"cuda:{options['device_id']}"
+            odd = any(value.type in (BFLOAT16, STRINGS) for value in sides)
+            binds = cuda is not None and cuda.binding and not odd
+            self._bind_places(options, binds=binds)
+
+    def _bind_places(self, options: Mapping[str, str], *, binds: bool) -> None:
+        graphs = options["enable_cuda_graph"] == "1"
+        if graphs:
+            self._options = run_options()  # of runs that are not to be captured
+        if binds:
+            device = ("cuda", int(options["device_id"]))
+            self._places = Places(self._session, self._outputs, device, graphs=graphs)
+            self._forward = self._run_places
 
     def run(self, tensors: Tensors) -> Tensors:
         """One forward pass; the outputs by name. Raises OutOfMemory, or as ONNX Runtime does."""
         try:
             return dict(zip(self._outputs, self._forward(tensors), strict=True))
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise OutOfMemory(TOO_MUCH) from error
             raise
 
@@ -78,19 +91,24 @@ class Runner:
         """A run from and to these very arrays: nothing is copied and no name is looked up again.
         On a GPU they are copied there and back. Raises ValueError for one that has gaps.
         """
-        return Bound(self._session, inputs, outputs)
+        return Bound(self._session, inputs, outputs, self._options)
 
     def close(self) -> None:
         """Give the memory back. The runner is dead afterwards."""
-        self._session = None
+        self._session = self._places = None
 
     def _run_arrays(self, tensors: Tensors) -> list[Array]:
-        outputs: list[Array] = self._session.run(self._outputs, tensors)
+        outputs: list[Array] = self._session.run(self._outputs, tensors, self._options)
         return outputs
+
+    def _run_places(self, tensors: Tensors) -> list[Array]:
+        outputs = self._places.run(tensors) if self._places else None
+        return self._run_arrays(tensors) if outputs is None else outputs
 
     def _run_values(self, tensors: Tensors) -> list[Array]:
         values = {name: self._value(name, array) for name, array in tensors.items()}
-        return [_array(value) for value in self._session.run_with_ort_values(self._outputs, values)]
+        run = self._session.run_with_ort_values
+        return [_array(value) for value in run(self._outputs, values, self._options)]
 
     def _value(self, name: str, array: Array) -> Any:
         array = np.ascontiguousarray(array)
@@ -98,36 +116,6 @@ class Runner:
             make = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type
             return make(array, BFLOAT16_ONNX)
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
-
-
-class Bound:
-    """A graph with its arrays, to be run as often as their contents change."""
-
-    __slots__ = ("_arrays", "_binding", "_session")
-
-    def __init__(self, session: Any, inputs: Tensors, outputs: Tensors) -> None:
-        self._session, self._binding = session, session.io_binding()
-        self._arrays = (inputs, outputs)  # their memory has to outlive the binding
-        sides = ((self._binding.bind_input, inputs), (self._binding.bind_output, outputs))
-        for bind, arrays in sides:
-            for name, array in arrays.items():
-                if not array.flags.c_contiguous:
-                    raise ValueError(f"{name}: expected an array without gaps")
-                bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-    def run(self) -> None:
-        """Raises OutOfMemory, or as ONNX Runtime does."""
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except Exception as error:
-            if _is_out_of_memory(error):
-                raise OutOfMemory(TOO_MUCH) from error
-            raise
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or any(sign in words for sign in NO_MEMORY)
 
 
 def _array(value: Any) -> Array:
@@ -152,12 +140,6 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _providers(device: str) -> list[str]:
-    if device == "cuda" or (device == "auto" and CUDA in onnxruntime.get_available_providers()):
-        return [CUDA, CPU]
-    return [CPU]
-
-
 def cpu_budget() -> int:
     """Cores this process may use: affinity, cut by the cgroup's quota (v2, then v1)."""
     cores = len(os.sched_getaffinity(0))
@@ -177,6 +159,17 @@ def cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     found = {line.partition(":")[0].strip(): line for line in reversed(lines)}
     return "\n".join(found[key] for key in wanted if key in found)
+
+
+def gpu_names() -> str:
+    """The models of the GPUs here, as NVIDIA's driver tells; empty without it."""
+    lines = [
+        line.partition(":")[2].strip()
+        for path in sorted(NVIDIA.glob("*/information"))
+        for line in path.read_text().splitlines()
+        if line.startswith("Model")
+    ]
+    return "\n".join(lines)
 
 
 def _quota_v2() -> float | None:

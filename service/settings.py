@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model_store.places import Place, place
 
 Key = Annotated[SecretStr, Field(min_length=1)]
+DEVICES = r"^(auto|cpu|cuda(:\d{1,2})?(,cuda:\d{1,2})*(,cpu)?)$"
 
 
 class Settings(BaseSettings):
@@ -24,8 +25,30 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks one")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="where graphs run; auto takes CUDA where it works"
+    device: str = Field(
+        default="auto",
+        pattern=DEVICES,
+        description="where graphs run: auto (CUDA where it works), cpu, cuda, or GPUs that models"
+        " are spread over, cuda:0,cuda:1; with ,cpu at the end the CPU will do where CUDA fails",
+    )
+    gpu_mem_limit: int = Field(
+        default=0,
+        ge=0,
+        description="bytes that one graph's arena on a GPU may grow to; 0: no limit",
+    )
+    gpu_arena: Literal["as_requested", "power_of_two"] = Field(
+        default="as_requested", description="by how much an arena on a GPU grows"
+    )
+    gpu_conv_search: Literal["heuristic", "exhaustive", "default"] = Field(
+        default="heuristic",
+        description="how cuDNN finds its convolutions; exhaustive measures them for each new shape",
+    )
+    gpu_binding: bool = Field(
+        default=False, description="keep a place on the GPU for the inputs of each shape"
+    )
+    gpu_graphs: bool = Field(
+        default=False,
+        description="capture the runs of each shape as a CUDA graph and replay it; binds, too",
     )
     repository: Literal["watch", "all", "explicit"] = Field(
         default="watch",

@@ -17,6 +17,9 @@ from model_store.manifest import MAIN_GRAPH
 from model_store.places import Place, open_store
 from service.bench.errors import BenchError
 from service.bench.tensors import Tensors
+from service.devices import cuda_of
+from service.sessions import open_session
+from service.settings import Settings
 
 MAX_BATCH_ROWS = 64
 TRY_S = 0.15
@@ -26,7 +29,6 @@ may spoil one of them.
 """
 CLOSE = 0.8
 """A way to share the cores that comes this near to the best is looked at beside it each time."""
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 ERROR = 3
 
 
@@ -117,10 +119,9 @@ class Graph:
             # The server leaves the cores to others while it waits; so does its ceiling.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = ERROR
-            present = onnxruntime.get_available_providers()
-            providers = [provider for provider in PROVIDERS if provider in present]
+            settings = Settings()  # those of the server that it is compared with
             try:
-                session = onnxruntime.InferenceSession(str(self._path), options, providers)
+                session = open_session(self._path, options, settings.device, cuda_of(settings))
                 session.run(None, self._feed(1))
             except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a class per kind of damage
                 raise BenchError(f"{self._path} cannot be run here: {error}") from None

@@ -11,6 +11,7 @@ from service.decoder.growing import GrowingCache
 from service.decoder.prefixes import Prefixes
 from service.decoder.shared import SharedCache
 from service.decoder.state import StateCache
+from service.devices import cuda_of
 from service.ground import Ground
 from service.runner import Runner
 from service.token_meter import TokenMeter
@@ -37,7 +38,9 @@ class DecoderLane:
         clock = time.monotonic()
         path = bundle.path(self.graph.file)
         outputs = [tensor.name for tensor in self.graph.outputs]
-        self.runner = Runner(path, outputs, device=settings.device, threads=ground.cores)
+        self.runner = Runner(
+            path, outputs, device=ground.device, threads=ground.cores, cuda=cuda_of(settings)
+        )
         loaded = time.monotonic()
         try:
             self.cache = self._make_cache(settings.max_sequences)

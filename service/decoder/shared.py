@@ -14,8 +14,9 @@ import numpy as np
 from model_store.decoding import Decoding
 from model_store.manifest import Graph
 from model_store.spec import Array
+from service.bound import Bound
 from service.decoder.cache import Cache
-from service.runner import Bound, Runner
+from service.runner import Runner
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 

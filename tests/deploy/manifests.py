@@ -18,7 +18,9 @@ RUN_ON = "1.20.2"
 CHECKED_FOR = ("1.25", "1.29", "1.33", "1.37")
 """Versions whose schemas kubernetes-validate brings; none has the old kinds."""
 VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
-FULL, GPU, DOWNLOAD = (CHART / "ci" / f"{name}-values.yaml" for name in ("full", "gpu", "download"))
+FULL, GPU, DOWNLOAD, BUCKET = (
+    CHART / "ci" / f"{name}-values.yaml" for name in ("full", "gpu", "download", "bucket")
+)
 NOT_OF_KUBERNETES = ("monitoring.coreos.com/", "serving.kserve.io/")
 
 

@@ -1,7 +1,6 @@
 """The Helm chart: rendered, checked, and its settings read by the server that they are for."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import yaml
 
 from tests.deploy.manifests import (
     CHECKED_FOR,
-    DOWNLOAD,
     FULL,
     RUN_ON,
     VALUES,
@@ -21,12 +19,10 @@ from tests.deploy.manifests import (
     render,
 )
 from tests.deploy.tools import CHART, ROOT, run
-from tests.service.bundles import publish, sensor
-from tests.service.server import MODELHUB
 
 
 def test_there_are_values_files_to_check() -> None:
-    assert len(VALUES) == 4
+    assert len(VALUES) == 5
 
 
 @pytest.mark.parametrize("version", [RUN_ON, *CHECKED_FOR])
@@ -60,37 +56,6 @@ def test_each_version_gets_the_kinds_it_knows(version: str) -> None:
 def test_chart_has_the_version_of_the_project() -> None:
     facts = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert f'\nversion = "{facts["appVersion"]}"\n' in (ROOT / "pyproject.toml").read_text()
-
-
-# --- where models come from -----------------------------------------------------------------------
-
-
-def test_claim_of_the_chart_outlives_the_release() -> None:
-    claim = only(chart(), "PersistentVolumeClaim")
-    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    spec = only(chart(), "Deployment")["spec"]["template"]["spec"]
-    assert spec["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-
-
-def test_server_never_writes_its_models() -> None:
-    for values in VALUES:
-        spec = only(chart("--values", values), "Deployment")["spec"]["template"]["spec"]
-        mounts = {mount["name"]: mount for mount in spec["containers"][0]["volumeMounts"]}
-        assert mounts["models"]["readOnly"] is True
-        assert {"cache", "tmp"} < set(mounts)
-
-
-def test_download_is_verified_before_anything_is_served(tmp_path: Path) -> None:
-    spec = only(chart("--values", DOWNLOAD), "Deployment")["spec"]["template"]["spec"]
-    download, verify = spec["initContainers"]
-    assert download["command"] == ["rclone", "copy", "hub:models", "/models"]
-    assert verify["image"] == spec["containers"][0]["image"]
-    publish(tmp_path, sensor)
-    command = [MODELHUB, *(str(tmp_path) if part == "/models" else part for part in verify["args"])]
-    assert subprocess.run(command, check=False).returncode == 0
-    with (tmp_path / "sensor" / "1" / "model.onnx").open("ab") as file:
-        file.write(b"!")
-    assert subprocess.run(command, check=False).returncode != 0
 
 
 # --- scaling, watching ----------------------------------------------------------------------------

@@ -129,4 +129,11 @@ def test_gpu_is_asked_for_and_not_done_without(monkeypatch: pytest.MonkeyPatch) 
     }
     assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert spec["runtimeClassName"] == "nvidia"
-    assert settings_of(found, monkeypatch).device == "cuda"
+    assert settings_of(found, monkeypatch).device == "cuda:0,cuda:1"
+
+
+def test_gpu_may_be_done_without_where_the_settings_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = chart("--set", "gpu.enabled=true", "--set-string", "settings.device=cuda\\,cpu")
+    assert settings_of(found, monkeypatch).device == "cuda,cpu"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import FULL, GPU, render
+from tests.deploy.manifests import BUCKET, FULL, GPU, render
 from tests.deploy.tools import DEPLOY, run
 
 PASSED_OVER = {
@@ -28,7 +28,7 @@ def checkov(*paths: Path) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 def test_checkov_finds_nothing(tmp_path: Path) -> None:
-    for values in (FULL, GPU):
+    for values in (FULL, GPU, BUCKET):
         (tmp_path / f"{values.stem}.yaml").write_text(render("--values", values))
     done = checkov(*sorted(tmp_path.iterdir()), *PLAIN)
     assert "FAILED" not in done.stdout, done.stdout

@@ -1,9 +1,12 @@
-"""The store in a bucket keeps the folder store's promises: over real S3, a folder and memory."""
+"""The store in a bucket keeps the folder store's promises: over S3, Google's and Azure's protocols,
+a folder and memory.
+"""
 
 import concurrent.futures
 import json
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,20 +25,38 @@ from model_store.manifest import Draft, Manifest
 from model_store.places import open_store, place
 from model_store.remote import CLAIM_S, RemoteBundle, RemoteStore
 from model_store.store import Store
-from tests.buckets import S3
+from tests.buckets import S3, free_port
+from tests.emulators import Emulator, azure, azure_address, google
 from tests.model_store.commands import Modelhub
 
 Put = Callable[..., Manifest]
 FILES = ["card.md", "model.onnx", "pictures/curve.png"]
 
 
-@pytest.fixture(params=["s3", "file", "memory"])
+@pytest.fixture(scope="session")
+def gs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with google(tmp_path_factory.mktemp("gs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def az_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with azure(tmp_path_factory.mktemp("az")) as server:
+        yield server
+
+
+@pytest.fixture(params=["s3", "gs", "az", "file", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where a store of each kind is; empty."""
     if request.param == "s3":
         s3: S3 = request.getfixturevalue("s3")
         return s3.bucket()
     monkeypatch.setenv("MODELHUB_CACHE", str(tmp_path / "cache"))
+    if request.param in ("gs", "az"):
+        server: Emulator = request.getfixturevalue(f"{request.param}_server")
+        for variable, value in server.environment.items():
+            monkeypatch.setenv(variable, value)
+        return server.bucket()
     name = uuid.uuid4().hex
     return f"file://{tmp_path}/{name}" if request.param == "file" else f"memory://{name}/models"
 
@@ -123,6 +144,13 @@ def test_versions_and_aliases_follow_the_folders_rules(remote: RemoteStore, put:
     assert remote.names() == []
     assert remote.aliases("toy") == {}
     assert put(remote).version == 4, "a number is never given to other content"
+
+
+def test_publishers_at_once_get_a_number_each(remote: RemoteStore, put: Put) -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        cards = [f"# Toy {number}\n" for number in range(4)]
+        published = list(pool.map(lambda card: put(remote, card=card).version, cards))
+    assert sorted(published) == [1, 2, 3, 4] == remote.versions("toy")
 
 
 def test_stamp_changes_with_every_change_that_readers_can_see(
@@ -435,6 +463,18 @@ def test_wrong_credential_is_told_with_the_url(
             put(store)
     finally:
         strict.stop()
+
+
+def test_azure_that_is_away_is_told_in_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("adlfs", reason="adlfs is not installed: az:// NOT CHECKED")
+    monkeypatch.setenv("MODELHUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(*azure_address(port := free_port()))
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match=rf"az://hub/models cannot be listed: .*{port}"):
+        open_store("az://hub/models").names()
+    assert time.monotonic() - started < 90  # as it comes, three minutes
 
 
 # --- the command -------------------------------------------------------------------------------

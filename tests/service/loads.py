@@ -38,6 +38,9 @@ class Loads:
         if manifest.name in self.broken:
             raise RuntimeError(f"{manifest.name} is broken")
         model = load(bundle, ground, telemetry)
+        if "," in ground.settings.device:  # as it were with all the GPUs that the settings name
+            for lane in model.every_lane:
+                lane.runner.device = ground.device.partition(",")[0]
         model.memory_bytes = self.memory_bytes.get(manifest.name, model.memory_bytes)
         return model
 

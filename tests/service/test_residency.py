@@ -465,3 +465,22 @@ async def test_close_does_not_wait_for_a_load(
     with pytest.raises(asyncio.CancelledError):
         await coming
     loads.release()
+
+
+# --- several GPUs ------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("three")
+async def test_next_model_goes_to_the_gpu_whose_models_weigh_least(
+    residencies: Residencies,
+) -> None:
+    residency = residencies(device="cuda:0,cuda:1,cpu")
+    await use(residency, A, B, C)
+    places = {key: model.device for key, model in residency.loaded.items()}
+    assert places == {A: "cuda:0", B: "cuda:1", C: "cuda:0"}
+    for key in (A, C):
+        await residency.retire(key)
+    await use(residency, C)
+    assert residency.loaded[C].device == "cuda:0"
+    await use(residency, A)
+    assert {model.device for model in residency.loaded.values()} == {"cuda:0", "cuda:1"}

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from service.errors import NotReady, OutOfMemory
-from service.runner import CUDA, Runner, cpu_budget, cpu_name
+from service.runner import Runner, cpu_budget, cpu_name, gpu_names
 from tests.service.bundles import sensor
 from tests.service.odd_bundles import greedy
 
@@ -86,24 +85,6 @@ def test_bfloat16_travels_as_the_bits_of_its_numbers(tmp_path: Path) -> None:
         assert (given == rows).all()
 
 
-NO_CUDA = CUDA not in onnxruntime.get_available_providers()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(NO_CUDA, reason="ONNX Runtime has no CUDA here")
-def test_cuda_answers_as_the_cpu_does(graph: Path) -> None:
-    runner = Runner(graph, device="cuda", threads=1)
-    outputs = runner.run({"table": np.array([[3, -4, 0]], dtype=np.float32)})
-    assert outputs["score"].tolist() == [7]
-    assert runner.provider == CUDA
-
-
-@pytest.mark.skipif(not NO_CUDA, reason="ONNX Runtime has CUDA here")
-def test_cuda_that_is_not_there_is_refused_not_replaced(graph: Path) -> None:
-    with pytest.raises(NotReady, match="CUDA"):
-        Runner(graph, device="cuda", threads=1)
-
-
 @pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x09\x12\x00"])
 def test_file_that_is_no_graph_is_not_ready_with_its_name_and_without_its_folder(
     tmp_path: Path, content: bytes
@@ -125,15 +106,6 @@ def test_missing_graph_is_not_ready(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=r"model\.onnx") as caught:
         Runner(tmp_path / "model.onnx", threads=1)
     assert str(tmp_path) not in str(caught.value)
-
-
-@pytest.mark.filterwarnings("ignore:Specified provider")  # ONNX Runtime's own way of saying so
-def test_cuda_that_is_not_there_is_refused_and_not_replaced(
-    graph: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(NotReady, match="CUDA"):
-        Runner(graph, device="cuda", threads=1)
 
 
 @pytest.fixture
@@ -177,3 +149,14 @@ def test_cores_without_any_cgroup_are_those_of_the_affinity() -> None:
 
 def test_processor_has_a_name_and_keeps_it() -> None:
     assert cpu_name() == cpu_name() != ""
+
+
+def test_gpus_are_named_by_the_driver_in_their_order_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.runner.NVIDIA", tmp_path)
+    assert gpu_names() == ""
+    for place, name in (("0000:02:00.0", "NVIDIA L4"), ("0000:01:00.0", "NVIDIA H100")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "information").write_text(f"Model: \t\t {name}\nIRQ:   \t\t 44\n")
+    assert gpu_names() == "NVIDIA H100\nNVIDIA L4"

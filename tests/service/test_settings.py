@@ -31,7 +31,12 @@ CHOICES: dict[str, tuple[str, Any]] = {
     "store": ("/tmp", Path("/tmp")),  # noqa: S108 - any folder that is there
     "host": ("::1", "::1"),
     "port": ("9000", 9000),
-    "device": ("cpu", "cpu"),
+    "device": ("cuda:0,cuda:1,cpu", "cuda:0,cuda:1,cpu"),
+    "gpu_mem_limit": ("8589934592", 2**33),
+    "gpu_arena": ("power_of_two", "power_of_two"),
+    "gpu_conv_search": ("exhaustive", "exhaustive"),
+    "gpu_binding": ("true", True),
+    "gpu_graphs": ("true", True),
     "repository": ("explicit", "explicit"),
     "models": ('["a", "b"]', {"a", "b"}),
     "lazy": ("true", True),
@@ -64,7 +69,12 @@ CHOICES: dict[str, tuple[str, Any]] = {
 }
 BAD = {
     "port": ["70000", "-1", "http", "", "80.5"],
-    "device": ["tpu"],
+    "device": ["tpu", "", "cuda:", "cpu,cuda", "auto,cpu", "cuda:0;cuda:1", "cuda:0,"],
+    "gpu_mem_limit": ["-1", "8GB"],
+    "gpu_arena": ["kSameAsRequested"],
+    "gpu_conv_search": ["fast"],
+    "gpu_binding": ["perhaps"],
+    "gpu_graphs": ["2"],
     "repository": ["poll", ""],
     "models": ["a", '"a"', "[1]"],
     "lazy": ["perhaps"],

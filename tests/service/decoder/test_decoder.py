@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from service.decoder import decoder as loop
@@ -19,15 +18,14 @@ from service.decoder import pace
 from service.decoder.sequence import Delta, Sampling
 from service.decoder.speech import Speech
 from service.errors import DeadlinePassed, ModelFault, NotReady, OutOfMemory, Overloaded
-from service.runner import CUDA
 from service.schema import Priority
+from tests.service.cuda import on_gpu
 from tests.service.decoder.bundles import CONTEXT, LETTERS, SIZE, TAME, VOID, prompts, walk
 from tests.service.decoder.conftest import Benches
 from tests.service.decoder.workbench import GREEDY, Bench, Run, Voice, drained, failure, soon
 from tests.service.workbench import PATIENCE_S, until
 
 WARM = Sampling(temperature=2.0, top_k=20)
-NO_CUDA = CUDA not in onnxruntime.get_available_providers()
 only_shared = pytest.mark.parametrize("form", ["shared"])
 
 
@@ -651,11 +649,10 @@ async def test_hundreds_that_come_and_go_leave_nothing_behind(benches: Benches) 
     await drained(bench)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(NO_CUDA, reason="ONNX Runtime has no CUDA here")
+@on_gpu
 async def test_texts_on_a_gpu_are_those_worked_out_on_paper(benches: Benches) -> None:
     bench = benches(device="cuda")
-    assert bench.runner.provider == CUDA
+    assert bench.runner.device == "cuda:0"
     wishes = prompts(8) + prompts(2, length=40, seed=1)
     voices = [bench.say(prompt) for prompt in wishes]
     for voice, prompt in zip(voices, wishes, strict=True):

@@ -61,3 +61,18 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
+
+{{- /* What the server and whoever fetches for it read from their environment. */ -}}
+{{- define "modelhub.environment" -}}
+- configMapRef: {name: {{ include "modelhub.fullname" . }}}
+{{- if and (eq .Values.store.source "bucket") .Values.store.bucket.existingSecret }}
+- secretRef: {name: {{ .Values.store.bucket.existingSecret }}}
+{{- end }}
+{{- end }}
+
+{{- /* The port of a bucket's server. */ -}}
+{{- define "modelhub.storePort" -}}
+{{- $endpoint := ternary .Values.store.bucket.endpoint "" (eq .Values.store.source "bucket") }}
+{{- $port := regexFind ":[0-9]+$" $endpoint | trimPrefix ":" }}
+{{- $port | default (ternary "80" "443" (hasPrefix "http://" $endpoint)) }}
+{{- end }}
