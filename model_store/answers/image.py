@@ -1,4 +1,4 @@
-"""Image: pixels uint8 ``[n, C, H, W]`` → PNGs, each with the seed that makes it again."""
+"""Image: pixels uint8 ``[n, C, H, W]`` → PNGs, those drawn from noise with their seeds."""
 
 import base64
 import io

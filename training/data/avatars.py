@@ -93,7 +93,7 @@ def load(count: int, size: int) -> AttributedPictures:
             np.savez_compressed(file, images=images, places=places)
         Path(file.name).replace(path)  # whole or not at all, whoever else draws
     try:
-        with np.load(path) as found:
+        with path.open("rb") as kept, np.load(kept) as found:
             pictures = Pictures(
                 torch.from_numpy(found["images"]), torch.from_numpy(found["places"])
             )

@@ -2,7 +2,20 @@
 
 Hinge loss, a projection discriminator with spectral norm that also reads the attributes, moved
 pictures for it (DiffAugment), and a running average of the generator. A conditional variational
-autoencoder with the very same generator, given as much compute, is what it is held against.
+autoencoder with the very same generator, given as much compute, is what it is held against. Seed 0,
+quick, 1,200 test pictures; the autoencoder had 1.4 times the compute in that run (two epochs for
+each of the GAN's, a step costing 0.71 of its):
+
+=========================  ================  ==================
+what                       Fréchet distance  attributes read
+=========================  ================  ==================
+this one                              10.2   0.9998 of them
+variational autoencoder               26.3   1
+real training pictures                 4.2   1
+=========================  ================  ==================
+
+Another classifier gives the same drawings 16.7, real ones 5.0: compare within a run. Attributes at
+a weight of 0.1 and four epochs more: 17.3 by that classifier, and 0.996 read. So nothing gained.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,7 +64,7 @@ class FacesConfig(Config):
     width: int = Field(default=16, ge=1, description="channels of the generator's last layer")
     critic_width: int = Field(default=16, ge=1, description="of the discriminator's first layer")
     attribute_weight: float = Field(
-        default=0.1, ge=0, description="how much a drawing's attributes count beside its looks"
+        default=0.5, ge=0, description="how much a drawing's attributes count beside its looks"
     )
     rival_epochs: float = Field(
         default=1.4, gt=0, description="of the autoencoder for each of this: as much compute"
@@ -81,7 +94,7 @@ class GanFaces(Recipe[FacesConfig]):
     data_formats = attributed_pictures.FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": FacesConfig(
-            epochs=24, batch_size=32, learning_rate=1e-3, average=0.995, patience=24, clip_norm=10,
+            epochs=20, batch_size=32, learning_rate=1e-3, average=0.995, patience=20, clip_norm=10,
         ),
         "full": FacesConfig(
             epochs=60, batch_size=32, learning_rate=1e-3, average=0.998, patience=60, clip_norm=10,
