@@ -106,7 +106,7 @@ def test_unknown_source_is_refused_with_those_there_are(
 ) -> None:
     assert main(["data", "get", "imagenet"]) == 2
     assert (
-        "no source 'imagenet'; there are bible, cells, digits, efficientnet"
+        "no source 'imagenet'; there are bearings, bible, cells, digits, efficientnet"
         in capsys.readouterr().err
     )
 
