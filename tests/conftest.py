@@ -3,7 +3,8 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,8 +38,6 @@ class Trained(NamedTuple):
     """
 
 
-OWN_PICTURES = {"svm_features"}
-"""Recipes whose own data a test may not fetch."""
 PROGRAMS = {"gan_faces": "node"}
 """Recipes whose own data a program draws, and that program."""
 
@@ -67,14 +66,15 @@ class Silent:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, own_data: Callable[[str], Path | None]
+) -> Trained:
     """Real models for tests that need them; made when the first one asks. Read only."""
     from training import recipe as recipes
 
     store = tmp_path_factory.mktemp("trained")
-    return Trained(
-        store, {name: _train(name, store) for name in recipes.names() if not lacks(name)}
-    )
+    names = [name for name in recipes.names() if not lacks(name)]
+    return Trained(store, {name: _train(name, store, own_data(name)) for name in names})
 
 
 def _digit_folders(folder: Path) -> Path:
@@ -92,7 +92,39 @@ def _digit_folders(folder: Path) -> Path:
     return folder
 
 
-def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
+def _recordings(folder: Path) -> Path:
+    """Vibration for recipes whose own may not be fetched by a test: noise, and noise with blows."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for kind, count in (("sound", 3), ("faulty", 2)):
+        (folder / kind).mkdir(parents=True)
+        for place in range(count):
+            samples = rng.normal(size=2048 * 12)
+            if kind == "faulty":
+                samples[::600] += 40
+            text = "\n".join(["acceleration", *(f"{value:.4f}" for value in samples)])
+            (folder / kind / f"{place}.csv").write_text(text + "\n")
+    return folder
+
+
+OWN_DATA = {"svm_features": _digit_folders, "autoencoder_machine": _recordings}
+"""Recipes whose own data a test may not fetch, and what makes other data for them."""
+
+
+@pytest.fixture(scope="session")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path | None]:
+    """Recipe → what ``--data`` names in tests; None where the recipe brings its own."""
+
+    @cache
+    def made(name: str) -> Path | None:
+        make = OWN_DATA.get(name)
+        return make(tmp_path_factory.mktemp("own") / name) if make else None
+
+    return made
+
+
+def _train(name: str, store: Path, data: Path | None) -> "tuple[Recipe[Any], Networks]":
     from training import recipe as recipes
     from training.pipeline import Order, run
     from training.recipe import Networks, Package
@@ -109,7 +141,6 @@ def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
             return package
 
     recipe = Kept(kind.profiles["quick"].model_copy(update=dict(kind.smoke)))
-    data = _digit_folders(store.parent / f"{store.name}-{name}") if name in OWN_PICTURES else None
     order = Order(name=name, profile="quick", store=store, publish_as=name, data=data, device="cpu")
     run(order, recipe, Silent())
     return recipe, published

@@ -13,7 +13,7 @@ from model_store.manifest import Manifest
 from model_store.store import Store
 from tests.service.players import asking
 from tests.service.server import MODELHUB, serving
-from training.data import archive, elpv
+from training.data import archive, bearings, elpv
 from training.parts.environment import TEST_SEEDS, find, play
 from training.starter import STARTER
 
@@ -165,8 +165,17 @@ PRETRAINED = {
         Promise("svm_features", "roc_auc", within_a_hundredth, "scikit_learn_itself"),
         Promise("svm_features", "roc_auc", four_points_above, "logistic_regression_on_pixels"),
     ],
+    "autoencoder_machine": [
+        Promise("autoencoder_machine", "caught_in_worst_recording", operator.ge, 0.95),
+        Promise("autoencoder_machine", "worst_false_alarm_rate", operator.le, 0.08),
+        Promise("autoencoder_machine", "false_alarm_rate", operator.le, 0.03),
+        Promise("autoencoder_machine", "noisy_roc_auc", operator.ge, 0.95),
+        Promise("autoencoder_machine", "noisy_roc_auc", operator.gt, "pca_of_log_spectrum"),
+    ],
 }
 """Of one run with the quick profile, which takes minutes."""
+CONSENT = {"svm_features": elpv, "autoencoder_machine": bearings}
+"""Recipes whose data is not for commercial use, and so is fetched by its own command only."""
 
 
 PLAYED = {"policy_cartpole": 475, "policy_lunarlander": 200, "policy_pendulum": -200}
@@ -241,8 +250,10 @@ def test_recipe_on_pretrained_weights_keeps_its_promises(
 ) -> None:
     if not request.config.getoption("--full"):
         pytest.skip("takes ten minutes: make prove")
-    if recipe == "svm_features" and archive.kept(elpv.ARCHIVE) is None:
-        pytest.skip("needs the user's own consent: modelhub data get elpv")
+    source = CONSENT.get(recipe)
+    if source and archive.kept(source.ARCHIVE) is None:
+        name = source.__name__.rpartition(".")[2]
+        pytest.skip(f"needs the user's own consent: modelhub data get {name}")
     subprocess.run([MODELHUB, "train", recipe, "--store", str(tmp_path)], check=True)
     manifest = Store(tmp_path).open(recipe).manifest
     for promise in PRETRAINED[recipe]:

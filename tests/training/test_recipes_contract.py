@@ -1,7 +1,7 @@
 """What every recipe must do. A new one is here as soon as its file is."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +31,14 @@ LEARNING = [name for name in FOUND if not issubclass(recipes.find(name), OneShot
 every_learning_recipe = pytest.mark.parametrize("name", each(LEARNING))
 
 
-def quick(name: str, **settings: Any) -> Recipe[Any]:
+OwnData = Callable[[str], Path | None]
+
+
+def quick(name: str, own_data: OwnData, **settings: Any) -> Recipe[Any]:
     """The recipe in its quick profile, made as small as tests need it, with its data read."""
     kind = recipes.find(name)
     recipe = kind(kind.profiles["quick"].model_copy(update={**kind.smoke, **settings}))
-    recipe.load(None)
+    recipe.load(own_data(name))
     return recipe
 
 
@@ -107,9 +110,9 @@ def test_headline_metric_is_better_when_lower_only_if_it_is_an_error(
 
 
 @every_learning_recipe
-def test_two_dozen_steps_lower_the_loss_on_one_batch(name: str) -> None:
+def test_two_dozen_steps_lower_the_loss_on_one_batch(name: str, own_data: OwnData) -> None:
     """Of several networks that learn from one another, the loss of one at least."""
-    recipe = quick(name)
+    recipe = quick(name, own_data)
     set_seed(0)
     networks = recipe.build(0)
     optimizers = recipe.optimizers(networks)
@@ -127,8 +130,8 @@ def test_two_dozen_steps_lower_the_loss_on_one_batch(name: str) -> None:
 
 
 @every_learning_recipe
-def test_batches_are_as_many_as_said_and_the_same_each_time(name: str) -> None:
-    recipe = quick(name)
+def test_batches_are_as_many_as_said_and_the_same_each_time(name: str, own_data: OwnData) -> None:
+    recipe = quick(name, own_data)
     for fold in range(recipe.folds):
         first = list(recipe.batches(fold, 0))
         assert len(first) == recipe.steps(fold) > 0

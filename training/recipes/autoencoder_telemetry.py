@@ -24,14 +24,13 @@ of the work. One network instead of four fell to 0.986 with one seed (on another
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.vector import VectorAnswer
@@ -41,6 +40,7 @@ from model_store.spec import Array
 from training import report
 from training.data import shuttle
 from training.parts import alarm
+from training.parts.autoencoders import Autoencoders, Detector, scores_of, strain
 from training.parts.quantiles import QuantileNormal
 from training.recipe import (
     MAIN_GRAPH,
@@ -55,7 +55,6 @@ from training.recipe import (
 
 NETWORK = "autoencoder"
 TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1
-HIDE_NOISE = 0.05
 
 
 class TelemetryConfig(Config):
@@ -73,57 +72,6 @@ class TelemetryConfig(Config):
         description="own data: column with 1 at anomalies and 0 elsewhere; without it, all rows"
         " count as normal",
     )
-
-
-class Autoencoders(nn.Module):
-    """``members`` small autoencoders side by side, as one batched product a layer."""
-
-    def __init__(self, members: int, columns: int, hidden: int, latent: int) -> None:
-        super().__init__()
-        widths = [columns, hidden, hidden // 2, latent, hidden // 2, hidden, columns]
-        self.middle = 2
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for before, after in pairwise(widths):
-            reach = before**-0.5
-            self.weights.append(torch.empty(members, before, after).uniform_(-reach, reach))
-            self.biases.append(torch.empty(members, 1, after).uniform_(-reach, reach))
-
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, F]`` or ``[M, B, F]`` → rebuilt ``[M, B, F]`` and latents ``[M, B, Z]``"""
-        flow = rows.expand(len(self.weights[0]), -1, -1) if rows.ndim == 2 else rows
-        latents = flow
-        for place, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            flow = flow @ weight + bias
-            if place == self.middle:
-                latents = flow
-            elif place < len(self.weights) - 1:
-                flow = flow.tanh()  # bounded: what lies far out can't be rebuilt by chance
-        return flow, latents
-
-
-class Detector(nn.Module):
-    """What is served: raw readings → score, each sensor's part of it, and the latents."""
-
-    usual: Tensor  # []
-
-    def __init__(self, transform: nn.Module, autoencoders: nn.Module, normal: Tensor) -> None:
-        """``normal``: raw training rows, whose error becomes the unit of the score."""
-        super().__init__()
-        self.transform, self.autoencoders = transform, autoencoders
-        with torch.no_grad():
-            self.register_buffer("usual", self._errors(normal)[0].mean() + 1e-6)
-
-    def _errors(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        rows = self.transform(values)
-        rebuilt, latents = self.autoencoders(rows)
-        return (rebuilt - rows).square(), latents
-
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``[B, F]`` → ``[B]``, ``[B, F]``, ``[B, M·Z]``"""
-        errors, latents = self._errors(values)
-        contributions = errors.mean(0) / (self.usual * values.shape[1])
-        return contributions.sum(1), contributions, latents.transpose(0, 1).flatten(1)
 
 
 class AutoencoderTelemetry(Recipe[TelemetryConfig]):
@@ -188,11 +136,7 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
         return {NETWORK: Autoencoders(*sizes)}
 
     def step(self, networks: Networks, batch: Tensor) -> Iterator[tuple[str, Tensor]]:
-        shape = (self.config.members, *batch.shape)  # each member has its own noise
-        seen = batch + HIDE_NOISE * torch.randn(shape, device=batch.device)
-        seen = seen * (torch.rand(shape, device=batch.device) >= self.config.hide)
-        rebuilt, _ = networks[NETWORK](seen)
-        yield NETWORK, (rebuilt - batch).square().mean()
+        yield NETWORK, strain(networks[NETWORK], batch, self.config.hide)
 
     def validate(self, networks: Networks, fold: int) -> float:
         del fold
@@ -203,14 +147,14 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
     def _detector(self, networks: Networks) -> tuple[Detector, float]:
         """What is served, and the score that so many normal rows of the validation part exceed."""
         detector = Detector(self.transform, networks[NETWORK], torch.tensor(self.train))
-        return detector.eval(), self._threshold(_scores(detector, self.validation))
+        return detector.eval(), self._threshold(scores_of(detector, self.validation))
 
     def _threshold(self, normal_scores: Array) -> float:
         return float(np.quantile(normal_scores, 1 - self.config.false_alarm_rate))
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
         detector, threshold = self._detector(fitted[-1])
-        scores = _scores(detector, self.test)
+        scores = scores_of(detector, self.test)
         baselines = {"isolation_forest": self._isolation_forest(), "pca": self._pca()}
         truth = self.truth if self.labelled else None
         figures = {"scores": alarm.histogram(scores, threshold, truth)}
@@ -291,11 +235,3 @@ class AutoencoderTelemetry(Recipe[TelemetryConfig]):
             lambda outputs: alarm.metrics(outputs["score"], 0.0, self.truth)["average_precision"],
             "average_precision",
         )
-
-
-def _scores(detector: Detector, values: Array) -> Array:
-    """float32 ``[N, F]`` → ``[N]``"""
-    with torch.no_grad():
-        parts = [detector(part)[0] for part in torch.split(torch.tensor(values), 4096)]
-    scores: Array = torch.cat(parts).numpy()
-    return scores

@@ -7,14 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.parts.autoencoders import Autoencoders, Detector
 from training.parts.quantiles import QuantileNormal
-from training.recipes.autoencoder_telemetry import (
-    NETWORK,
-    Autoencoders,
-    AutoencoderTelemetry,
-    Detector,
-    TelemetryConfig,
-)
+from training.recipes.autoencoder_telemetry import NETWORK, AutoencoderTelemetry, TelemetryConfig
 
 
 def config(label_column: str | None = "broken") -> TelemetryConfig:
