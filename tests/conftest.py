@@ -36,10 +36,6 @@ class Trained(NamedTuple):
     """
 
 
-OWN_PICTURES = {"svm_features"}
-"""Recipes whose own data a test may not fetch."""
-
-
 class Silent:
     """A reporter for runs that no one watches."""
 
@@ -58,22 +54,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(store, {name: _train(name, store) for name in recipes.names()})
 
 
-def _digit_folders(folder: Path) -> Path:
-    """Pictures for recipes whose own may not be fetched by a test: digits, in class folders."""
-    from PIL import Image
-
-    from training.data import digits
-
-    found = digits.load(None, seed=0).test
-    for label in (3, 5, 8):
-        (folder / str(label)).mkdir(parents=True)
-        for place, row in enumerate((found.labels == label).nonzero()[:20, 0].tolist()):
-            picture = Image.fromarray(found.images[row, 0].numpy())
-            picture.save(folder / str(label) / f"{place:02}.png")
-    return folder
-
-
 def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
+    from tests.pictures import OWN_PICTURES, digit_folders
     from training import recipe as recipes
     from training.pipeline import Order, run
     from training.recipe import Networks, Package
@@ -90,7 +72,7 @@ def _train(name: str, store: Path) -> "tuple[Recipe[Any], Networks]":
             return package
 
     recipe = Kept(kind.profiles["quick"].model_copy(update=dict(kind.smoke)))
-    data = _digit_folders(store.parent / f"{store.name}-{name}") if name in OWN_PICTURES else None
+    data = digit_folders(store.parent / f"{store.name}-{name}") if name in OWN_PICTURES else None
     order = Order(name=name, profile="quick", store=store, publish_as=name, data=data, device="cpu")
     run(order, recipe, Silent())
     return recipe, published

@@ -1,7 +1,11 @@
 """What every recipe must do. A new one is here as soon as its file is."""
 
+import atexit
+import shutil
+import tempfile
 import typing
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +19,7 @@ import training.recipes
 from model_store.manifest import Category, Draft, Family, Graph, Manifest, Verb
 from model_store.spec import Tensors
 from model_store.store import NAME, Store
+from tests.pictures import OWN_PICTURES, digit_folders
 from training import continuing
 from training import recipe as recipes
 from training.parity import run
@@ -34,8 +39,15 @@ def quick(name: str, **settings: Any) -> Recipe[Any]:
     """The recipe in its quick profile, made as small as tests need it, with its data read."""
     kind = recipes.find(name)
     recipe = kind(kind.profiles["quick"].model_copy(update={**kind.smoke, **settings}))
-    recipe.load(None)
+    recipe.load(_pictures() if name in OWN_PICTURES else None)
     return recipe
+
+
+@cache
+def _pictures() -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return digit_folders(folder)
 
 
 # --- without training --------------------------------------------------------------------------
