@@ -16,8 +16,9 @@ autoencoder, squared error, mean over all places            0.822
 mean darkness                                               0.778
 ==========================================================  =====
 
-The recipe itself, quick, seed 0, keeps a quarter of the blocks back to stop and to set the threshold:
-0.842, PaDiM 0.847, PCA 0.841, the squared error as it is 0.833. That is under the 0.85 aimed at.
+The recipe itself, quick, seed 0, keeps a group of blocks back to stop and to set the threshold:
+0.842 (folds 0.75 to 0.91), PaDiM 0.847, PCA 0.841, the squared error as it is 0.833. That is under
+the 0.85 aimed at, and the alarm is weak: 13 % of the faulty at 4.8 % false alarms.
 
 So the distance and the pooling do the work, and the autoencoder does not beat PaDiM: the folds lie
 between 0.77 and 0.94. A card says what its own run reached.
