@@ -78,18 +78,10 @@ def trained(
 
 
 def _digit_folders(folder: Path) -> Path:
-    """Pictures for recipes whose own may not be fetched by a test: digits, in class folders."""
-    from PIL import Image
+    """Pictures for recipes whose own may not be fetched by a test."""
+    from tests.pictures import digit_folders
 
-    from training.data import digits
-
-    found = digits.load(None, seed=0).test
-    for label in (3, 5, 8):
-        (folder / str(label)).mkdir(parents=True)
-        for place, row in enumerate((found.labels == label).nonzero()[:20, 0].tolist()):
-            picture = Image.fromarray(found.images[row, 0].numpy())
-            picture.save(folder / str(label) / f"{place:02}.png")
-    return folder
+    return digit_folders(folder)
 
 
 def _recordings(folder: Path) -> Path:
@@ -108,7 +100,11 @@ def _recordings(folder: Path) -> Path:
     return folder
 
 
-OWN_DATA = {"svm_features": _digit_folders, "autoencoder_machine": _recordings}
+OWN_DATA = {
+    "autoencoder_inspection": _digit_folders,
+    "autoencoder_machine": _recordings,
+    "svm_features": _digit_folders,
+}
 """Recipes whose own data a test may not fetch, and what makes other data for them."""
 
 

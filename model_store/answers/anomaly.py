@@ -1,4 +1,7 @@
-"""Anomaly: a score ``[1]`` and what each feature adds to it ``[1, F]`` → a verdict with reasons."""
+"""Anomaly: a score ``[1]`` and what each feature adds to it ``[1, F]`` → a verdict with reasons.
+
+Of a picture also a heat map, uint8 ``[1, 1, H, W]``, black where nothing is unusual.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -6,15 +9,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from model_store.png import png
 from model_store.spec import AnswerKind, Tensors
 
 
 class AnomalyAnswer(AnswerKind):
-    """Above ``threshold`` is anomalous; ``false_alarm_rate`` is what it was chosen for."""
+    """Above ``threshold`` is anomalous; ``false_alarm_rate`` is what it was chosen for. ``map`` is
+    the heat map's tensor, where there is one.
+    """
 
     kind: Literal["anomaly"] = "anomaly"
     score: str = "score"
     contributions: str = "contributions"
+    map: str | None = None
     features: tuple[str, ...] = Field(min_length=1)
     threshold: float
     false_alarm_rate: float = Field(gt=0, lt=1)
@@ -26,6 +33,7 @@ class AnomalyAnswer(AnswerKind):
         score = float(tensors[self.score][0])
         parts = tensors[self.contributions][0]
         order = np.argsort(-parts, kind="stable")
+        heat = {"map": {"b64": png(tensors[self.map][0])}} if self.map else {}
         return {
             "score": score,
             "threshold": self.threshold,
@@ -34,4 +42,5 @@ class AnomalyAnswer(AnswerKind):
                 {"feature": self.features[place], "contribution": float(parts[place])}
                 for place in order
             ],
+            **heat,
         }

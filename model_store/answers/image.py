@@ -1,13 +1,12 @@
 """Image: pixels uint8 ``[n, C, H, W]`` → PNGs, those drawn from noise with their seeds."""
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
+from model_store.png import png
+from model_store.spec import AnswerKind, Tensors
 
-from model_store.spec import AnswerKind, Array, Tensors
+__all__ = ["ImageAnswer", "png"]
 
 
 class ImageAnswer(AnswerKind):
@@ -25,13 +24,3 @@ class ImageAnswer(AnswerKind):
             for image, value in zip(images, context.get(name, ()), strict=False):
                 image[key] = value
         return {"images": images}
-
-
-def png(pixels: Array) -> str:
-    """uint8 ``[C, H, W]`` with C of 1 or 3 → base64 of a PNG."""
-    from PIL import Image
-
-    flat = pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
-    buffer = io.BytesIO()
-    Image.fromarray(flat).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -8,9 +8,10 @@ const MAX_CHARTS = 6;
 
 const KINDS = { action, classes, image, forecast, anomaly, vector, text };
 
-/** One answer. `history` is what the model saw, as {column: numbers}, where that is known. */
-export function show(spec, answer, history = {}) {
-  return KINDS[spec.kind]?.(spec, answer, history) ?? h("pre", {}, JSON.stringify(answer, null, 1));
+/** One answer. `seen` is what the model saw, where that is known: the address of a picture, or
+ *  columns as {column: numbers}. */
+export function show(spec, answer, seen = {}) {
+  return KINDS[spec.kind]?.(spec, answer, seen) ?? h("pre", {}, JSON.stringify(answer, null, 1));
 }
 
 function bars(rows, most, tone) {
@@ -59,7 +60,7 @@ function image(spec, answer) {
   return h("div", { class: drawn ? "sheet" : "" }, figures);
 }
 
-function anomaly(spec, answer) {
+function anomaly(spec, answer, seen) {
   const most = 1.1 * Math.max(answer.score, answer.threshold) || 1;
   const tone = answer.anomalous ? "bad" : "good";
   const gauge = bar(answer.score / most, tone);
@@ -72,11 +73,30 @@ function anomaly(spec, answer) {
     h("p", { class: `verdict ${tone}` }, h("b", {}, answer.anomalous ? "Anomalous" : "Normal"),
       ` score ${number(answer.score)}, threshold ${number(answer.threshold)}`),
     gauge,
+    answer.map && heat(answer.map.b64, seen),
     h("p", { class: "quiet" },
       `The mark is the threshold; ${number(100 * spec.false_alarm_rate)} % of normal rows pass it.`),
     h("h4", {}, "What each feature adds"),
     bars(rows, Math.max(...parts.map(([, value]) => value)) || 1, tone),
   );
+}
+
+/** A heat map in red over the picture it is of: the brighter the map, the redder. */
+function heat(b64, picture) {
+  const red = h("canvas"), map = new Image();
+  map.onload = () => {
+    [red.width, red.height] = [map.width, map.height];
+    const ink = red.getContext("2d");
+    ink.drawImage(map, 0, 0);
+    const pixels = ink.getImageData(0, 0, red.width, red.height);
+    for (let at = 0; at < pixels.data.length; at += 4) {
+      pixels.data.set([255, 0, 0, 0.7 * pixels.data[at]], at);
+    }
+    ink.putImageData(pixels, 0, 0);
+  };
+  map.src = `data:image/png;base64,${b64}`;
+  const below = typeof picture === "string" && h("img", { src: picture, alt: "The picture that was sent" });
+  return h("figure", { class: "heat" }, below, red, h("figcaption", {}, "Red: where it is unusual"));
 }
 
 function forecast(spec, answer, history) {

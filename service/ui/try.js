@@ -34,7 +34,7 @@ export function panel(ref, name, verb) {
       const response = await call(...request(`v1/models/${ref}/${name}`, verb, given));
       const body = await response.json();
       const took = `round trip ${(performance.now() - started).toFixed(0)} ms`;
-      const shown = body.outputs.map((output) => show(verb.answer, output, given.history));
+      const shown = body.outputs.map((output) => show(verb.answer, output, given.history ?? given.picture));
       answer.replaceChildren(...shown, footer(body, response.headers.get("Server-Timing"), took));
     } catch (error) {
       const title = error.status ? `${error.title} (${error.status}) ` : "";
@@ -113,11 +113,12 @@ function image(spec, example) {
     "aria-label": "The picture that is sent", onpointerdown: stroke, onpointermove: stroke });
   const ink = pad.getContext("2d");
   const note = h("p", { class: "quiet" });
-  let read, last;
+  let read, last, seen;
 
   function start(words, reader, drawing = false) {
     note.textContent = words;
     read = reader;
+    seen = undefined;
     pad.classList.toggle("drawing", drawing);
     ink.fillStyle = spec.background;
     ink.fillRect(0, 0, pad.width, pad.height);
@@ -127,6 +128,9 @@ function image(spec, example) {
     const [width, height] = [fit * picture.width, fit * picture.height];
     ink.imageSmoothingEnabled = fit < 1;
     ink.drawImage(picture, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
+    const alone = h("canvas", { width, height });
+    alone.getContext("2d").drawImage(picture, 0, 0, width, height);
+    seen = alone.toDataURL();
   }
   function useFile(file) {
     if (!file) return;
@@ -164,7 +168,7 @@ function image(spec, example) {
   const buttons = [button("Example", useExample), spec.channels === 1 && button("Draw", draw)];
   const node = h("div", { class: "drop", ondragover: drop, ondrop: drop }, pad,
     h("div", {}, picker("Choose a picture", "image/*", useFile), " or drop it here", h("p", {}, buttons), note));
-  return { node, read: () => read() };
+  return { node, read: async () => ({ ...(await read()), picture: seen }) };
 }
 
 /** An image item (base64, a data: URI or pixel rows) as something a canvas can draw. */

@@ -42,6 +42,7 @@ def quick(name: str, own_data: OwnData, **settings: Any) -> Recipe[Any]:
     return recipe
 
 
+@cache
 # --- without training --------------------------------------------------------------------------
 
 

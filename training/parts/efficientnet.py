@@ -4,7 +4,7 @@ Pictures have sides that are multiples of 32: then TensorFlow's uneven padding, 
 trained, is the same at every size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,16 @@ class EfficientNetLite0(nn.Module):
                 seen.append(flow.mean((2, 3)))
         last = F.relu6(self.bn1(self.conv_head(flow))).mean((2, 3))
         return torch.cat([last, *seen], 1)
+
+    def maps(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """What these blocks, in rising order, give: ``[B, C, H, W]`` each. No later one is run."""
+        flow = F.relu6(self.bn0(self.conv_stem(images)))
+        seen = []
+        for place, block in enumerate(self.blocks[: blocks[-1] + 1]):
+            flow = block(flow)
+            if place in blocks:
+                seen.append(flow)
+        return seen
 
     def classify(self, images: Tensor) -> Tensor:
         """Logits of ImageNet's classes ``[B, 1000]``."""

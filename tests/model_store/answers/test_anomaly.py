@@ -1,10 +1,14 @@
+import base64
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from model_store.answers.anomaly import AnomalyAnswer
+from model_store.spec import Tensors
 
 SPEC = AnomalyAnswer(features=("load", "heat", "flow"), threshold=0.5, false_alarm_rate=0.01)
 
@@ -35,3 +39,12 @@ def test_above_the_threshold_is_anomalous(score: float, anomalous: bool) -> None
 def test_a_false_alarm_rate_is_a_share(rate: float) -> None:
     with pytest.raises(ValidationError, match="false_alarm_rate"):
         AnomalyAnswer(features=("a",), threshold=0, false_alarm_rate=rate)
+
+
+def test_a_heat_map_is_a_grey_picture_and_only_there_where_the_spec_names_it() -> None:
+    heat = np.arange(6, dtype=np.uint8).reshape(1, 1, 2, 3) * 50
+    tensors: Tensors = {"score": np.ones(1), "contributions": np.ones((1, 3)), "heat": heat}
+    spec = SPEC.model_copy(update={"map": "heat"})
+    png = base64.b64decode(spec.answer(tensors, {}, None)["map"]["b64"])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), heat[0, 0])
+    assert "map" not in SPEC.answer(tensors, {}, None)
