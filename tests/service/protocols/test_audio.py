@@ -1,28 +1,14 @@
 """Recordings over the native protocol: each way to send one, company, and what is refused."""
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
 from tests.service.server import Server
+from tests.service.sounds import item, recording
 
 PATH = "/v1/models/tones/predict"
-
-
-def recording(*levels: float, rate: int = 8_000, kind: str = "WAV", channels: int = 1) -> bytes:
-    """A tenth of a second of each level, as ``tones`` hears them."""
-    samples = np.repeat(np.array(levels), rate // 10)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.stack([samples] * channels, axis=1), rate, format=kind)
-    return buffer.getvalue()
-
-
-def item(data: bytes) -> dict[str, str]:
-    return {"b64": base64.b64encode(data).decode()}
 
 
 def transcript(response: Any) -> dict[str, Any]:
