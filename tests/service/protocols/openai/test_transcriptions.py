@@ -50,7 +50,7 @@ def test_verbose_answer_has_words_with_times(client: Client) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [
-        ({"language": "es"}, "language", "expected 'en', which this model hears,; got 'es'"),
+        ({"language": "es"}, "language", "expected 'en', the model's own; got 'es'"),
         ({"temperature": 0.5}, "temperature", "expected nothing or 0; got 0.5"),
         ({"temperature": "warm"}, "temperature", "got 'warm'"),
         ({"response_format": "srt"}, "response_format", "'json', 'text' or 'verbose_json'"),
