@@ -11,6 +11,7 @@ from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.answers.tensor import TensorAnswer
 from model_store.answers.text import TextAnswer
+from model_store.answers.transcript import TranscriptAnswer
 from model_store.answers.values import ValuesAnswer
 from model_store.answers.vector import VectorAnswer
 
@@ -22,6 +23,7 @@ AnswerSpec = Annotated[
     | ImageAnswer
     | TensorAnswer
     | TextAnswer
+    | TranscriptAnswer
     | ValuesAnswer
     | VectorAnswer,
     Field(discriminator="kind"),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from model_store.inputs.audio import AudioInput
 from model_store.inputs.image import ImageInput
 from model_store.inputs.none import NoneInput
 from model_store.inputs.series import SeriesInput
@@ -12,6 +13,6 @@ from model_store.inputs.tensor import TensorInput
 from model_store.inputs.text import TextInput
 
 InputSpec = Annotated[
-    ImageInput | NoneInput | SeriesInput | TableInput | TensorInput | TextInput,
+    AudioInput | ImageInput | NoneInput | SeriesInput | TableInput | TensorInput | TextInput,
     Field(discriminator="kind"),
 ]

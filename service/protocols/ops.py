@@ -16,11 +16,11 @@ MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
 ASSETS = {path.name: path for path in UI.iterdir() if path.suffix in MEDIA_TYPES}
 PAGE_HEADERS = {
     "Cache-Control": "no-cache",
-    # Only our own scripts and styles run, and only this server is asked; pictures may also be made
-    # by the page itself.
+    # Only our own scripts and styles run, and only this server is asked; pictures and sounds may
+    # also be made by the page itself.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "connect-src 'self'; img-src 'self' data: blob:; media-src blob:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }

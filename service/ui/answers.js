@@ -6,7 +6,7 @@ import { bar, h, number, svg } from "./dom.js";
 const MAX_BARS = 12;
 const MAX_CHARTS = 6;
 
-const KINDS = { action, classes, image, forecast, anomaly, vector, text };
+const KINDS = { action, classes, image, forecast, anomaly, vector, text, transcript };
 
 /** One answer. `seen` is what the model saw, where that is known: the address of a picture, or
  *  columns as {column: numbers}. */
@@ -116,6 +116,15 @@ function forecast(spec, answer, history) {
 function text(spec, answer) {
   return h("div", {}, h("p", { class: "said" }, answer.text),
     h("p", { class: "quiet" }, `${answer.tokens} tokens · ended by ${answer.finish_reason}`));
+}
+
+function transcript(spec, answer) {
+  const head = h("tr", {}, ["Word", "from", "to", "score"].map((name) => h("th", { scope: "col" }, name)));
+  const rows = answer.words.map((one) =>
+    h("tr", {}, h("th", { scope: "row" }, one.word),
+      [`${one.start.toFixed(2)} s`, `${one.end.toFixed(2)} s`, `${(100 * one.score).toFixed(1)} %`].map((cell) => h("td", {}, cell))));
+  return h("div", {}, h("p", { class: "said" }, answer.text || "Nothing was said."),
+    rows.length > 0 && h("table", {}, h("thead", {}, head), h("tbody", {}, rows)));
 }
 
 function vector(spec, answer) {

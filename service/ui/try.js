@@ -5,7 +5,7 @@ import { lines, show } from "./answers.js";
 import { Problem, call, events } from "./api.js";
 import { h, number } from "./dom.js";
 
-const KINDS = { image, text, table, series, none };
+const KINDS = { image, audio, text, table, series, none };
 const MAX_CLASSES = 10;
 const PAD_PX = 224;
 
@@ -182,6 +182,63 @@ async function pictureOf(item) {
   const rgba = ([red, green = red, blue = red]) => [red, green, blue, 255];
   const pixels = item.flat().flatMap((pixel) => rgba([pixel].flat()));
   return createImageBitmap(new ImageData(new Uint8ClampedArray(pixels), item[0].length));
+}
+
+function audio(spec, example) {
+  const player = h("audio", { controls: true }), note = h("p", { class: "quiet" });
+  const record = button("Record", start);
+  let given, recorder;
+
+  function use(words, next, sound) {
+    note.textContent = words;
+    given = next;
+    player.hidden = !sound;
+    if (!sound) return;
+    URL.revokeObjectURL(player.src);
+    player.src = URL.createObjectURL(sound);
+  }
+  function useExample() {
+    const bytes = example.b64 && Uint8Array.from(atob(example.b64), (one) => one.charCodeAt(0));
+    use("The built-in example.", { item: example }, bytes && new Blob([bytes]));
+  }
+  function useFile(file) {
+    if (!file) return;
+    const type = { fLaC: "audio/flac", OggS: "audio/ogg" };
+    file.slice(0, 4).text().then((begin) =>
+      use(`${file.name}, sent as it is`, { file: new Blob([file], { type: type[begin] ?? "audio/wav" }) }, file));
+  }
+  async function start() {
+    if (recorder?.state === "recording") return recorder.stop();
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      recorder = new MediaRecorder(stream);
+      recorder.ondataavailable = (event) => heard(event.data).catch(fail);
+      recorder.onstop = () => {
+        stream.getTracks().forEach((track) => track.stop());
+        record.textContent = "Record";
+      };
+      recorder.start();
+      record.textContent = "Stop";
+    } catch (error) {
+      fail(error);
+    }
+  }
+  /** Browsers record in formats of their own; the samples are what they agree on. */
+  async function heard(sound) {
+    const context = new AudioContext({ sampleRate: spec.sample_rate });
+    const buffer = await context.decodeAudioData(await sound.arrayBuffer());
+    await context.close();
+    const samples = Array.from(buffer.getChannelData(0), (value) => Number(value.toFixed(5)));
+    const item = { samples, sample_rate: buffer.sampleRate };
+    use(`Recorded, ${number(buffer.duration)} s`, { item }, sound);
+  }
+  function fail(error) {
+    note.textContent = `This browser gives no microphone here: ${error.message}`;
+  }
+  useExample();
+  const choice = [picker("Choose a recording", ".wav,.flac,.ogg,audio/*", useFile), record, button("Example", useExample)];
+  const limit = h("span", { class: "quiet" }, ` WAV, FLAC or OGG, up to ${spec.max_seconds} s`);
+  return { node: h("div", {}, player, note, h("p", {}, choice, limit)), read: () => given };
 }
 
 function text(spec, example) {

@@ -26,10 +26,12 @@ from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.answers.tensor import TensorAnswer
 from model_store.answers.text import TextAnswer
+from model_store.answers.transcript import TranscriptAnswer
 from model_store.answers.values import ValuesAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.errors import ItemError, ItemMismatch
 from model_store.inputs import InputSpec
+from model_store.inputs.audio import AudioInput
 from model_store.inputs.image import ImageInput
 from model_store.inputs.none import NoneInput
 from model_store.inputs.series import SeriesInput
@@ -63,6 +65,12 @@ class Sample(NamedTuple):
 
 
 INPUTS = {
+    "audio": Sample(
+        AudioInput(sample_rate=8_000, block=4),
+        {"samples": [0.0, 0.5, -0.25, 0.125, 1.0], "sample_rate": 8_000},
+        {"samples": [0.0, 0.5], "sample_rate": 8_000.5},
+        "sample_rate",
+    ),
     "image": Sample(
         ImageInput(height=4, width=3, channels=1), {"b64": _png()}, {"b64": "not base64!"}, "b64"
     ),
@@ -118,6 +126,10 @@ ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
         {"y": float32([[0.5, float("nan")]])},
     ),
     "text": (TextAnswer(), {"tokens": np.zeros((1, 3), np.int64)}),
+    "transcript": (
+        TranscriptAnswer(tokens=("a", "b"), step_seconds=0.5),
+        {"log_probabilities": np.log(float32([[[0.1, 0.8, 0.1], [0.1, 0.2, 0.7]]]))},
+    ),
     "values": (ValuesAnswer(names=("fat", "water")), {"values": float32([[20.5, 61.0]])}),
     "vector": (VectorAnswer(size=2), {"embedding": float32([[0.5, -1.5]])}),
 }

@@ -18,8 +18,10 @@ from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
 from model_store.answers.text import TextAnswer
+from model_store.answers.transcript import TranscriptAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.decoding import Decoding
+from model_store.inputs.audio import AudioInput
 from model_store.inputs.image import ImageInput
 from model_store.inputs.none import Attribute, NoneInput
 from model_store.inputs.series import SeriesInput
@@ -218,6 +220,47 @@ def words(folder: Path) -> Draft:
         category="text",
         task="sentiment",
         description="Says whether words are kind.",
+    )
+
+
+def tones(folder: Path) -> Draft:
+    """Audio → at each block of a tenth of a second how loud it is: below 0.25 nothing, around 0.5
+    low, around 1 high; padded with a mask to 5 or 20 blocks.
+    """
+    inputs = (
+        Tensor(name="audio", dtype="float32", shape=("N", "T", 800)),
+        Tensor(name="mask", dtype="float32", shape=("N", "T")),
+    )
+    outputs = (Tensor(name="log_probabilities", dtype="float32", shape=("N", "T", 3)),)
+    nodes = [
+        helper.make_node("Abs", ["audio"], ["sizes"]),
+        helper.make_node("ReduceMax", ["sizes", "last"], ["peaks"], keepdims=1),
+        helper.make_node("Sub", ["peaks", "levels"], ["apart"]),
+        helper.make_node("Abs", ["apart"], ["distances"]),
+        helper.make_node("Mul", ["distances", "sure"], ["scores"]),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["real"]),
+        helper.make_node("Mul", ["scores", "real"], ["masked"]),
+        helper.make_node("LogSoftmax", ["masked"], ["log_probabilities"], axis=2),
+    ]
+    constants = [
+        constant("last", [2], "int64"),
+        constant("levels", [0, 0.5, 1]),
+        constant("sure", -20),
+    ]
+    batching = Batching(max_rows=8, pad={"T": (5, 20)})
+    graph = save(folder, nodes, inputs, outputs, constants, batching=batching)
+    verb = Verb(
+        input=AudioInput(sample_rate=8_000, block=800, max_seconds=2),
+        answer=TranscriptAnswer(tokens=("low", "high"), step_seconds=0.1, language="en"),
+        example={"samples": [0.5] * 20, "sample_rate": 1_000},
+    )
+    return draft_of(
+        {"model": graph},
+        {"predict": verb},
+        family="rnn",
+        category="audio",
+        task="loudness",
+        description="Says how loud it is.",
     )
 
 
@@ -490,7 +533,7 @@ def pilot(folder: Path) -> Draft:
 
 MAKERS: dict[str, Callable[[Path], Draft]] = {
     maker.__name__: maker
-    for maker in (shades, sensor, words, tide, stamps, codec, reciter, snail, pilot)
+    for maker in (shades, sensor, words, tide, tones, stamps, codec, reciter, snail, pilot)
 }
 
 

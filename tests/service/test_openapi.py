@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from tests.service.bundles import codec, publish, reciter, shades, stamps, tide, words
+from tests.service.bundles import codec, publish, reciter, shades, stamps, tide, tones, words
 from tests.service.server import PATIENCE_S, Server, serving
 from tests.service.talkers import letters
 
@@ -48,7 +48,7 @@ PICTURES = pictures()
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose models all answer whatever passes their checks: no poison, no snail."""
     root = tmp_path_factory.mktemp("fuzzed")
-    for maker in (codec, letters, reciter, shades, stamps, tide, words):
+    for maker in (codec, letters, reciter, shades, stamps, tide, tones, words):
         publish(root, maker)
     with serving(root, tmp_path_factory.mktemp("server"), max_items=200) as server:
         yield server

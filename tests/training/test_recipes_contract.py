@@ -42,7 +42,6 @@ def quick(name: str, own_data: OwnData, **settings: Any) -> Recipe[Any]:
     return recipe
 
 
-@cache
 # --- without training --------------------------------------------------------------------------
 
 

@@ -93,7 +93,7 @@ _ANSWERS: dict[type[Body], dict[str, Any]] = {
     ),
     EmbeddingBody: _answers("a vector for each text, in order", ("data", "model", "usage")),
     ImageBody: _answers("the pictures, as base64 of PNGs", ("created", "data")),
-    TranscriptionBody: _answers("the words", ("text",), "text/plain"),
+    TranscriptionBody: _answers("what is said", ("text",), "text/plain"),
 }  # fmt: skip
 _ERROR: dict[str, Any] = {
     "type": "object",

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import openai
 import pytest
 
-from tests.service.bundles import inks, publish, shades, stamps, words
+from tests.service.bundles import inks, publish, shades, stamps, tones, words
 from tests.service.conftest import MAX_BODY_BYTES
 from tests.service.server import PATIENCE_S, Server, patience, serving
 from tests.service.talkers import alphabet, letters
@@ -22,7 +22,7 @@ Client: TypeAlias = openai.OpenAI
 @pytest.fixture(scope="session")
 def talk_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("talk")
-    for maker in (alphabet, letters, stamps, inks, shades, words):
+    for maker in (alphabet, letters, stamps, inks, shades, tones, words):
         publish(root, maker)
     return root
 

@@ -235,7 +235,7 @@ def test_good_headers_are_taken(server: Server, priority: str, timeout: str) -> 
 
 # --- listing -----------------------------------------------------------------------------------
 
-ALL = ["codec", "pilot", "reciter", "sensor", "shades", "snail", "stamps", "tide", "words"]
+ALL = ["codec", "pilot", "reciter", "sensor", "shades", "snail", "stamps", "tide", "tones", "words"]
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,8 @@ def test_transcription_needs_a_file_and_known_fields(talk: Server, client: Clien
     with pytest.raises(openai.NotFoundError, match="no model 'nobody'"):
         client.audio.transcriptions.create(model="nobody", file=("a.wav", b"RIFF"))
     with pytest.raises(openai.UnprocessableEntityError, match="no such field") as caught:
-        client.audio.transcriptions.create(model="words", file=("a", b"x"), language="es")
-    assert caught.value.param == "language"
+        client.audio.transcriptions.create(model="words", file=("a", b"x"), prompt="hm")
+    assert caught.value.param == "prompt"
     file = {"file": ("a.wav", b"RIFF")}
     assert _param(talk.client.post("/v1/audio/transcriptions", files=file)) == (422, "model")
     empty = {"model": (None, "words")}
