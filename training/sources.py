@@ -24,6 +24,11 @@ INSTALLED = {
         "how English words are said, the CMU Pronouncing Dictionary",
         "BSD-2-Clause (dictionary); GPL-3.0-or-later (package)",
     ),
+    "photographs": (
+        "scikit-image",
+        "photographs and textures",
+        "BSD-3-Clause (package); most photographs public domain",
+    ),
     "shuttle": ("river", "sensors of a space shuttle", "BSD-3-Clause (package); data CC BY 4.0"),
     "taylor": ("pmdarima", "half-hourly electricity demand", "MIT (package)"),
 }

@@ -5,9 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from model_store.answers.anomaly import AnomalyAnswer
+from model_store.answers.boxes import BoxesAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
+from model_store.answers.mask import MaskAnswer
 from model_store.answers.tensor import TensorAnswer
 from model_store.answers.text import TextAnswer
 from model_store.answers.values import ValuesAnswer
@@ -15,9 +17,11 @@ from model_store.answers.vector import VectorAnswer
 
 AnswerSpec = Annotated[
     AnomalyAnswer
+    | BoxesAnswer
     | ClassesAnswer
     | ForecastAnswer
     | ImageAnswer
+    | MaskAnswer
     | TensorAnswer
     | TextAnswer
     | ValuesAnswer

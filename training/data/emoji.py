@@ -47,7 +47,7 @@ SAME = {
     "1F466": "1F9D2", "1F467": "1F9D2",  # boy, girl: child
     "1F474": "1F9D3", "1F475": "1F9D3",  # old man, old woman: old person
     "1F46C": "1F46B", "1F46D": "1F46B",  # two men, two women: a couple holding hands
-    "1F478": "1F934", "1F936": "1F385",  # princess: prince; Mrs. Claus: Santa Claus
+    "1F478": "1F934", "1F936": "1F385",  # princess: prince; both who bring Christmas gifts
 }  # fmt: skip
 
 
