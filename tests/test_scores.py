@@ -89,6 +89,10 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
             ("italy_power", LIGHTLY, 0.95),
         )
     },
+    ("cnn_detector",): [
+        Promise("cnn_detector", "mean_average_precision", operator.ge, 0.70),
+        Promise("cnn_detector", "mean_average_precision", operator.gt, "sliding_window"),
+    ],
     ("autoencoder_latent",): [Promise("autoencoder_latent", "probe_accuracy", operator.gt, "pca")],
     ("mlp_diagnosis",): [
         Promise("mlp_diagnosis", "accuracy", operator.ge, 0.975),

@@ -36,7 +36,7 @@ class SlidingWindow:
             places = random.permutation(empty.nonzero()[:, 0].numpy())[:EMPTY_PER_PICTURE]
             looks += [_look(image, box) for box in (*boxes, *self.windows[places])]
             labels += [*kinds.tolist(), *[classes] * len(places)]
-        self.machine: Any = LogisticRegression(max_iter=200)
+        self.machine: Any = LogisticRegression(max_iter=1000)
         self.machine.fit(torch.stack(looks).numpy(), labels)
 
     def found(self, scenes: Scenes) -> list[Found]:

@@ -1,8 +1,17 @@
 """Finds emoji of eight classes in photographs: a small network that guesses a box at each cell
-(FCOS), non-maximum suppression in the graph.
+(FCOS, arXiv 1904.01355), non-maximum suppression in the graph.
 
 Held out are whole emoji (both vendors' drawings) and whole photographs; what a class is, is said in
-``training/data/scenes.py``. MEASURED
+``training/data/scenes.py``. Mean average precision at an overlap of 0.5, seed 0, quick, 400 pictures:
+
+======================================  =====
+this one                                0.714
+sliding window, logistic regression     0.062
+======================================  =====
+
+By class: clock 0.90, face 0.86, button 0.85, flag and hand 0.81, person 0.78, heart 0.59, vehicle
+0.11. Vehicles differ most among themselves, and the roofs of one held-out photograph are taken for
+them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

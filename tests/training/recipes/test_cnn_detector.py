@@ -29,7 +29,9 @@ def _png(width: int, height: int) -> bytes:
 def test_boxes_over_a_socket_lie_within_a_picture_of_any_size(
     trained: "Trained", tmp_path: Path
 ) -> None:
-    with serving(trained.store, tmp_path, repository="explicit", models='["cnn_detector"]') as server:
+    with serving(
+        trained.store, tmp_path, repository="explicit", models='["cnn_detector"]'
+    ) as server:
         for width, height in ((333, 77), (50, 401), (1, 1), (640, 480)):
             answer = server.client.post(
                 "/v1/models/cnn_detector/predict",
