@@ -2,7 +2,8 @@
 (FCOS, arXiv 1904.01355), non-maximum suppression in the graph.
 
 Held out are whole emoji (both vendors' drawings) and whole photographs; what a class is, is said in
-``training/data/scenes.py``. Mean average precision at an overlap of 0.5, seed 0, quick, 400 pictures:
+``training/data/scenes.py``. Mean average precision at an overlap of 0.5 on 400 pictures, quick
+profile, seed 0:
 
 ======================================  =====
 this one                                0.714
