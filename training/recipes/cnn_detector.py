@@ -7,7 +7,7 @@ profile, seed 0:
 
 ======================================  =====
 this one                                0.714
-sliding window, logistic regression     0.062
+sliding window, logistic regression     0.063
 ======================================  =====
 
 By class: clock 0.90, face 0.86, button 0.85, flag and hand 0.81, person 0.78, heart 0.59, vehicle
