@@ -56,7 +56,7 @@ class Answering:
         model.meter.stage("compute_input", time.monotonic() - clock)
         rows, queue_s, compute_s = await self._run(ask, model, verb, encoded)
         clock = time.monotonic()
-        heavy = sum(item.rows for item in encoded) > INLINE_ROWS
+        heavy = verb.answer.compressed or sum(item.rows for item in encoded) > INLINE_ROWS
         parts = (verb, rows, encoded, for_answer)
         outputs = await self._blocking(_decode, *parts) if heavy else _decode(*parts)
         model.meter.stage("compute_output", time.monotonic() - clock)

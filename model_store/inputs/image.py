@@ -26,6 +26,9 @@ WANTED = 'expected {"b64": "…"}, a data: URI or nested pixel arrays (H×W or H
 class ImageInput(InputKind):
     """A picture, resized to the graph's size, or as large as it came where the graph takes any.
     Transparency is laid on ``background``.
+
+    ``fit``: ``stretch`` gives every picture the graph's proportions; ``pad`` keeps its own, at the
+    top left, and fills the rest with ``background``.
     """
 
     media_types: ClassVar[tuple[str, ...]] = tuple(f"image/{f.lower()}" for f in FORMATS)
@@ -38,6 +41,7 @@ class ImageInput(InputKind):
     width: int | None = Field(default=None, gt=0)
     channels: Literal[1, 3] = 3
     background: Literal["black", "white"] = "white"
+    fit: Literal["stretch", "pad"] = "stretch"
     max_pixels: int = 50_000_000
 
     @model_validator(mode="after")
@@ -52,7 +56,10 @@ class ImageInput(InputKind):
         def encode(item: object, parameters: Any) -> Encoded:
             del parameters
             picture = self.open(item)
-            context = {"width": picture.width, "height": picture.height}
+            context: dict[str, Any] = {"width": picture.width, "height": picture.height}
+            if self.fit == "pad" and self.width and self.height:
+                wide, tall = self.size(picture)
+                context["filled"] = (wide / self.width, tall / self.height)
             return Encoded({self.tensor: self.pixels(picture)[None]}, context)
 
         return encode
@@ -89,12 +96,26 @@ class ImageInput(InputKind):
 
     def pixels(self, picture: "Image") -> np.ndarray[Any, np.dtype[np.uint8]]:
         """uint8 ``[C, H, W]`` at the graph's size."""
-        from PIL.Image import Resampling
+        from PIL import Image
 
-        if self.width and self.height and picture.size != (self.width, self.height):
-            picture = picture.resize((self.width, self.height), Resampling.BILINEAR)
+        size = self.size(picture)
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
+        if self.width and self.height and size != (self.width, self.height):
+            canvas = Image.new(picture.mode, (self.width, self.height), self.background)
+            canvas.paste(picture)
+            picture = canvas
         array = np.asarray(picture, dtype=np.uint8)
         return array[None] if self.channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+    def size(self, picture: "Image") -> tuple[int, int]:
+        """Width and height that a picture has in the graph's input."""
+        if not self.width or not self.height:
+            return picture.size
+        if self.fit == "stretch":
+            return self.width, self.height
+        scale = min(self.width / picture.width, self.height / picture.height)
+        return max(1, round(scale * picture.width)), max(1, round(scale * picture.height))
 
     def _check(self, picture: "Image") -> None:
         if picture.width * picture.height > self.max_pixels:

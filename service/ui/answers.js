@@ -6,12 +6,13 @@ import { bar, h, number, svg } from "./dom.js";
 const MAX_BARS = 12;
 const MAX_CHARTS = 6;
 
-const KINDS = { action, classes, image, forecast, anomaly, vector, text, transcript };
+const KINDS = { action, classes, boxes, image, mask, forecast, anomaly, vector, text, transcript };
 
-/** One answer. `seen` is what the model saw, where that is known: the address of a picture, or
- *  columns as {column: numbers}. */
-export function show(spec, answer, seen = {}) {
-  return KINDS[spec.kind]?.(spec, answer, seen) ?? h("pre", {}, JSON.stringify(answer, null, 1));
+/** One answer. `history` is what the model saw, as {column: numbers}, where that is known, and
+ * `picture` the one that it saw, where the browser can draw it.
+ */
+export function show(spec, answer, history = {}, picture = null) {
+  return KINDS[spec.kind]?.(spec, answer, history, picture) ?? h("pre", {}, JSON.stringify(answer, null, 1));
 }
 
 function bars(rows, most, tone) {
@@ -60,7 +61,82 @@ function image(spec, answer) {
   return h("div", { class: drawn ? "sheet" : "" }, figures);
 }
 
-function anomaly(spec, answer, seen) {
+/** Colours that are told apart beside one another: a golden angle between hues. */
+const colour = (place) => `hsl(${(210 + 137.5 * place) % 360} 85% 45%)`;
+
+/** The boxes over the picture, and a list of them. */
+function boxes(spec, answer, history, picture) {
+  const found = answer.boxes;
+  const tone = (label) => colour(spec.labels.indexOf(label));
+  const board = picture && canvas(picture, (ink, unit) => {
+    ink.font = `600 ${12 * unit}px system-ui, sans-serif`;
+    ink.lineWidth = 2 * unit;
+    for (const { label, score, box } of found.toReversed()) {
+      const [left, top, right, bottom] = box, words = `${label} ${percent(score)}`;
+      ink.strokeStyle = ink.fillStyle = tone(label);
+      ink.strokeRect(left, top, right - left, bottom - top);
+      const above = Math.max(top, 16 * unit);
+      ink.fillRect(left - unit, above - 16 * unit, ink.measureText(words).width + 8 * unit, 16 * unit);
+      ink.fillStyle = "white";
+      ink.fillText(words, left + 3 * unit, above - 4 * unit);
+    }
+  });
+  const rows = found.map((one) => [one.label, one.score, percent(one.score)]);
+  return h("div", {},
+    h("p", { class: "verdict" }, h("b", {}, found.length), found.length === 1 ? " object" : " objects"),
+    board, bars(rows, 1));
+}
+
+/** The mask in colours over the picture, and how much each class has of it. */
+function mask(spec, answer, history, picture) {
+  const layer = new Image();
+  layer.src = `data:image/png;base64,${answer.mask.b64}`;
+  const place = h("div");
+  layer.decode().then(() => place.replaceChildren(canvas(picture ?? layer, (ink) => {
+    const { width, height } = layer;
+    const paper = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    paper.drawImage(layer, 0, 0);
+    const numbers = paper.getImageData(0, 0, width, height).data;
+    answer.labels.forEach((label, number) => {
+      paper.clearRect(0, 0, width, height);
+      const cut = paper.createImageData(width, height);
+      for (let k = 0; k < numbers.length; k += 4) cut.data[k + 3] = numbers[k] === number ? 255 : 0;
+      paper.putImageData(cut, 0, 0);
+      paper.globalCompositeOperation = "source-in";
+      paper.fillStyle = number ? colour(number - 1) : "black";
+      paper.fillRect(0, 0, width, height);
+      paper.globalCompositeOperation = "source-over";
+      ink.globalAlpha = number ? 0.65 : 0.25;
+      ink.drawImage(paper.canvas, 0, 0, ink.canvas.width, ink.canvas.height);
+    });
+  })), () => {});
+  const there = answer.labels.map((label, number) => [label, number, answer.share[label]]);
+  const legend = there.filter(([, number, share]) => number && share > 0).map(([label, number, share]) => {
+    const dot = h("i", { class: "dot" });
+    dot.style.background = colour(number - 1);
+    return h("li", {}, dot, `${label} ${percent(share)}`);
+  });
+  return h("div", {}, place, h("ul", { class: "legend" }, legend),
+    h("p", { class: "quiet" }, `${answer.labels[0]} ${percent(answer.share[answer.labels[0]])}`));
+}
+
+/** A picture to draw on in its own pixels; `unit` is how many of them are one on the screen. */
+function canvas(picture, draw) {
+  const { width, height } = picture;
+  const wide = Math.min(innerWidth - 56, 560, (width / height) * 480);
+  const scale = Math.max(1, Math.min(4, wide / width));
+  const board = h("canvas", { width: scale * width, height: scale * height, class: "seen", role: "img",
+    "aria-label": "The picture with the answer drawn on it" });
+  board.style.maxWidth = `min(100%, ${wide}px)`;
+  const ink = board.getContext("2d");
+  ink.scale(scale, scale);
+  ink.imageSmoothingEnabled = scale === 1;
+  ink.drawImage(picture, 0, 0, width, height);
+  draw(ink, width / wide);
+  return board;
+}
+
+function anomaly(spec, answer, history, picture) {
   const most = 1.1 * Math.max(answer.score, answer.threshold) || 1;
   const tone = answer.anomalous ? "bad" : "good";
   const gauge = bar(answer.score / most, tone);
@@ -73,7 +149,7 @@ function anomaly(spec, answer, seen) {
     h("p", { class: `verdict ${tone}` }, h("b", {}, answer.anomalous ? "Anomalous" : "Normal"),
       ` score ${number(answer.score)}, threshold ${number(answer.threshold)}`),
     gauge,
-    answer.map && heat(answer.map.b64, seen),
+    answer.map && heat(answer.map.b64, picture),
     h("p", { class: "quiet" },
       `The mark is the threshold; ${number(100 * spec.false_alarm_rate)} % of normal rows pass it.`),
     h("h4", {}, "What each feature adds"),
@@ -83,20 +159,22 @@ function anomaly(spec, answer, seen) {
 
 /** A heat map in red over the picture it is of: the brighter the map, the redder. */
 function heat(b64, picture) {
-  const red = h("canvas"), map = new Image();
-  map.onload = () => {
-    [red.width, red.height] = [map.width, map.height];
-    const ink = red.getContext("2d");
-    ink.drawImage(map, 0, 0);
-    const pixels = ink.getImageData(0, 0, red.width, red.height);
+  const map = new Image();
+  map.src = `data:image/png;base64,${b64}`;
+  const place = h("div");
+  map.decode().then(() => place.replaceChildren(canvas(picture ?? map, (ink) => {
+    const { width, height } = map;
+    const paper = new OffscreenCanvas(width, height).getContext("2d");
+    paper.drawImage(map, 0, 0);
+    const pixels = paper.getImageData(0, 0, width, height);
     for (let at = 0; at < pixels.data.length; at += 4) {
       pixels.data.set([255, 0, 0, 0.7 * pixels.data[at]], at);
     }
-    ink.putImageData(pixels, 0, 0);
-  };
-  map.src = `data:image/png;base64,${b64}`;
-  const below = typeof picture === "string" && h("img", { src: picture, alt: "The picture that was sent" });
-  return h("figure", { class: "heat" }, below, red, h("figcaption", {}, "Red: where it is unusual"));
+    paper.putImageData(pixels, 0, 0);
+    const seen = picture ?? map;
+    ink.drawImage(paper.canvas, 0, 0, seen.width, seen.height);
+  })), () => {});
+  return h("figure", {}, place, h("figcaption", {}, "Red: where it is unusual"));
 }
 
 function forecast(spec, answer, history) {

@@ -1,5 +1,6 @@
 // The panel that asks a model. One function per input kind makes its fields and reads them; a kind
-// that is not here is edited as JSON. `read` gives {item}, or {file} for a raw body.
+// that is not here is edited as JSON. `read` gives {item}, or {file} for a raw body; and what the
+// answer may be drawn on: a `history` of columns, or `picture()`, which gives it or null.
 
 import { lines, show } from "./answers.js";
 import { Problem, call, events } from "./api.js";
@@ -34,7 +35,8 @@ export function panel(ref, name, verb) {
       const response = await call(...request(`v1/models/${ref}/${name}`, verb, given));
       const body = await response.json();
       const took = `round trip ${(performance.now() - started).toFixed(0)} ms`;
-      const shown = body.outputs.map((output) => show(verb.answer, output, given.history ?? given.picture));
+      const picture = await given.picture?.();
+      const shown = body.outputs.map((output) => show(verb.answer, output, given.history, picture));
       answer.replaceChildren(...shown, footer(body, response.headers.get("Server-Timing"), took));
     } catch (error) {
       const title = error.status ? `${error.title} (${error.status}) ` : "";
@@ -78,8 +80,8 @@ function manner(spec) {
 }
 
 function request(path, verb, given) {
-  const { labels } = verb.answer;
-  const parameters = labels ? { top_k: Math.min(MAX_CLASSES, labels.length) } : {};
+  const { kind, labels } = verb.answer;
+  const parameters = kind === "classes" ? { top_k: Math.min(MAX_CLASSES, labels.length) } : {};
   const { file } = given;
   if (file) {
     return [`${path}?${new URLSearchParams(parameters)}`, { method: "POST", type: file.type, body: file }];
@@ -113,12 +115,11 @@ function image(spec, example) {
     "aria-label": "The picture that is sent", onpointerdown: stroke, onpointermove: stroke });
   const ink = pad.getContext("2d");
   const note = h("p", { class: "quiet" });
-  let read, last, seen;
+  let read, last;
 
   function start(words, reader, drawing = false) {
     note.textContent = words;
     read = reader;
-    seen = undefined;
     pad.classList.toggle("drawing", drawing);
     ink.fillStyle = spec.background;
     ink.fillRect(0, 0, pad.width, pad.height);
@@ -128,22 +129,21 @@ function image(spec, example) {
     const [width, height] = [fit * picture.width, fit * picture.height];
     ink.imageSmoothingEnabled = fit < 1;
     ink.drawImage(picture, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
-    const alone = h("canvas", { width, height });
-    alone.getContext("2d").drawImage(picture, 0, 0, width, height);
-    seen = alone.toDataURL();
   }
   function useFile(file) {
     if (!file) return;
-    start(`${file.name}, sent as it is`, () => ({ file }));
+    const picture = () => createImageBitmap(file).catch(() => null);
+    start(`${file.name}, sent as it is`, () => ({ file, picture }));
     createImageBitmap(file).then(paint, () => (note.textContent += "; this browser cannot show it"));
   }
   function useExample() {
     const seen = spec.width ? `${spec.width} × ${spec.height}` : "it in its own size";
-    start(`The built-in example. The model sees ${seen}.`, () => ({ item: example }));
+    const picture = () => pictureOf(example).catch(() => null);
+    start(`The built-in example. The model sees ${seen}.`, () => ({ item: example, picture }));
     pictureOf(example).then(paint, () => {});
   }
   function draw() {
-    const blob = () => new Promise((done) => pad.toBlob((file) => done({ file })));
+    const blob = () => new Promise((done) => pad.toBlob((file) => done({ file, picture: () => pad })));
     start("Draw in the square.", blob, true);
   }
   function stroke(event) {
@@ -168,7 +168,7 @@ function image(spec, example) {
   const buttons = [button("Example", useExample), spec.channels === 1 && button("Draw", draw)];
   const node = h("div", { class: "drop", ondragover: drop, ondrop: drop }, pad,
     h("div", {}, picker("Choose a picture", "image/*", useFile), " or drop it here", h("p", {}, buttons), note));
-  return { node, read: async () => ({ ...(await read()), picture: seen }) };
+  return { node, read: () => read() };
 }
 
 /** An image item (base64, a data: URI or pixel rows) as something a canvas can draw. */

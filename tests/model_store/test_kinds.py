@@ -21,9 +21,11 @@ from model_store import answers, inputs
 from model_store.answers import AnswerSpec
 from model_store.answers.action import ActionAnswer
 from model_store.answers.anomaly import AnomalyAnswer
+from model_store.answers.boxes import BoxesAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
+from model_store.answers.mask import MaskAnswer
 from model_store.answers.tensor import TensorAnswer
 from model_store.answers.text import TextAnswer
 from model_store.answers.transcript import TranscriptAnswer
@@ -112,6 +114,14 @@ ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
         AnomalyAnswer(features=("a", "b"), threshold=0.5, false_alarm_rate=0.01),
         {"score": float32([0.75]), "contributions": float32([[0.25, 0.5]])},
     ),
+    "boxes": (
+        BoxesAnswer(labels=("cat", "dog")),
+        {
+            "boxes": float32([[[0, 0, 0.5, 1], [0, 0, 0, 0]]]),
+            "scores": float32([[0.75, 0]]),
+            "classes": np.array([[1, 0]]),
+        },
+    ),
     "classes": (
         ClassesAnswer(labels=("cat", "dog", "eel")),
         {"probabilities": float32([[0.25, 0.5, 0.25]])},
@@ -120,6 +130,7 @@ ANSWERS: dict[str, tuple[AnswerKind, Tensors]] = {
         ForecastAnswer(columns=("x",), horizon=2),
         {name: float32([[[1.0], [2.0]]]) for name in ("values", "lower", "upper")},
     ),
+    "mask": (MaskAnswer(labels=("none", "cat")), {"mask": np.eye(4, dtype=np.uint8)[None]}),
     "image": (ImageAnswer(), {"image": np.zeros((2, 3, 4, 4), np.uint8)}),
     "tensor": (
         TensorAnswer(tensors=(TensorSpec(name="y", dtype="float32", shape=(2,)),)),

@@ -14,9 +14,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from model_store.answers.action import ActionAnswer
 from model_store.answers.anomaly import AnomalyAnswer
+from model_store.answers.boxes import BoxesAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
 from model_store.answers.image import ImageAnswer
+from model_store.answers.mask import MaskAnswer
 from model_store.answers.text import TextAnswer
 from model_store.answers.transcript import TranscriptAnswer
 from model_store.answers.vector import VectorAnswer
@@ -531,9 +533,92 @@ def pilot(folder: Path) -> Draft:
     return draft_of({"model": graph}, {"predict": verb}, category="control", task="steering")
 
 
+def windows(folder: Path) -> Draft:
+    """Image → two boxes, the upper half of what the graph sees and its lower right quarter; the
+    first as sure as the picture is bright, the second half as sure. A third place is empty.
+    """
+    inputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 4, 4)),)
+    outputs = (
+        Tensor(name="boxes", dtype="float32", shape=("N", 3, 4)),
+        Tensor(name="scores", dtype="float32", shape=("N", 3)),
+        Tensor(name="classes", dtype="int64", shape=("N", 3)),
+    )
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["floats"], ["flat"]),
+        helper.make_node("ReduceMean", ["flat", "axes"], ["bright"], keepdims=1),
+        helper.make_node("Div", ["bright", "white"], ["share"]),
+        helper.make_node("Mul", ["share", "sure"], ["scores"]),
+        helper.make_node("Mul", ["share", "none"], ["zero"]),
+        helper.make_node("Add", ["zero", "places"], ["flat_boxes"]),
+        helper.make_node("Reshape", ["flat_boxes", "shape"], ["boxes"]),
+        helper.make_node("Add", ["zero_three", "kinds"], ["float_classes"]),
+        helper.make_node("Cast", ["float_classes"], ["classes"], to=TensorProto.INT64),
+    ]
+    nodes.insert(6, helper.make_node("Mul", ["share", "none_three"], ["zero_three"]))
+    constants = [
+        constant("axes", [1], "int64"),
+        constant("white", 255),
+        constant("sure", [[1, 0.5, 0]]),
+        constant("none", [[0] * 12]),
+        constant("none_three", [[0] * 3]),
+        constant("places", [[0, 0, 1, 0.5, 0.5, 0.5, 1, 1, 0, 0, 0, 0]]),
+        constant("kinds", [[0, 1, 0]]),
+        constant("shape", [-1, 3, 4], "int64"),
+    ]
+    graph = save(folder, nodes, inputs, outputs, constants)
+    verb = Verb(
+        input=ImageInput(height=4, width=4, channels=1),
+        answer=BoxesAnswer(labels=("sky", "door"), min_score=0.25),
+        example=[[255] * 4] * 4,
+    )
+    return draft_of(
+        {"model": graph},
+        {"predict": verb},
+        task="boxes",
+        description="Always finds the same two things.",
+    )
+
+
+def silhouette(folder: Path) -> Draft:
+    """Image → which of its pixels are bright, 128 and more."""
+    inputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 4, 4)),)
+    outputs = (Tensor(name="mask", dtype="uint8", shape=("N", 4, 4)),)
+    nodes = [
+        helper.make_node("Squeeze", ["image", "axes"], ["flat"]),
+        helper.make_node("Div", ["flat", "half"], ["mask"]),
+    ]
+    constants = [constant("axes", [1], "int64"), constant("half", 128, "uint8")]
+    graph = save(folder, nodes, inputs, outputs, constants)
+    verb = Verb(
+        input=ImageInput(height=4, width=4, channels=1, fit="pad"),
+        answer=MaskAnswer(labels=("dark", "bright")),
+        example=[[255, 255, 0, 0]] * 4,
+    )
+    return draft_of(
+        {"model": graph},
+        {"predict": verb},
+        task="mask",
+        description="Tells lit places from others.",
+    )
+
+
 MAKERS: dict[str, Callable[[Path], Draft]] = {
     maker.__name__: maker
-    for maker in (shades, sensor, words, tide, tones, stamps, codec, reciter, snail, pilot)
+    for maker in (
+        shades,
+        sensor,
+        words,
+        tide,
+        tones,
+        stamps,
+        codec,
+        reciter,
+        snail,
+        pilot,
+        windows,
+        silhouette,
+    )
 }
 
 

@@ -5,6 +5,7 @@ not. Knows no recipe and no data.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,11 +83,11 @@ def strain(autoencoders: nn.Module, rows: Tensor, hide: float) -> Tensor:
     """The loss on normal ``[B, F]``: rebuild them from a noisy copy with a share of ``hide`` of its
     numbers hidden, so that each must be told from the others (Vincent et al. 2008).
     """
-    network = getattr(autoencoders, "module", autoencoders)  # many processes wrap it
+    network: Any = getattr(autoencoders, "module", autoencoders)  # many processes wrap it
     shape = (len(network.weights[0]), *rows.shape)  # each member has its own noise
     seen = rows + NOISE * torch.randn(shape, device=rows.device)
     seen = seen * (torch.rand(shape, device=rows.device) >= hide)
-    rebuilt, _ = autoencoders(seen)
+    rebuilt: Tensor = autoencoders(seen)[0]
     return (rebuilt - rows).square().mean()
 
 

@@ -357,3 +357,21 @@ def test_a_damaged_picture_is_read_or_refused(
 )
 def test_any_pixels_become_the_declared_shape(pixels: Pixels, channels: Literal[1, 3]) -> None:
     encode(pixels.tolist(), ImageInput(height=5, width=7, channels=channels))
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"), [((80, 20), (8, 2)), ((3, 12), (2, 8)), ((7, 7), (8, 8)), ((900, 1), (8, 1))]
+)
+def test_a_padded_picture_keeps_its_proportions_at_the_top_left(
+    sent: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    kind = ImageInput(height=8, width=8, fit="pad")
+    encoded = kind.encoder(Path())([[[0, 0, 0]] * sent[0]] * sent[1], None)
+    pixels = encoded.tensors["image"][0]
+    assert pixels.shape == (3, 8, 8)
+    assert (pixels[:, : seen[1], : seen[0]] == 0).all()
+    assert (pixels[:, seen[1] :] == 255).all()
+    assert (pixels[:, :, seen[0] :] == 255).all()
+    assert encoded.context == {
+        "width": sent[0], "height": sent[1], "filled": (seen[0] / 8, seen[1] / 8),
+    }  # fmt: skip

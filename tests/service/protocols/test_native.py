@@ -198,6 +198,8 @@ def test_every_kind_of_answer_has_its_contracts_fields(server: Server) -> None:
         ("shades", "embed"): {"vector"},
         ("sensor", "score"): {"score", "threshold", "anomalous", "contributions"},
         ("tide", "predict"): {"values", "lower", "upper"},
+        ("windows", "predict"): {"boxes"},
+        ("silhouette", "predict"): {"mask", "labels", "share"},
         ("stamps", "generate"): {"images"},
         ("pilot", "predict"): {"action", "probabilities"},
     }
@@ -235,7 +237,10 @@ def test_good_headers_are_taken(server: Server, priority: str, timeout: str) -> 
 
 # --- listing -----------------------------------------------------------------------------------
 
-ALL = ["codec", "pilot", "reciter", "sensor", "shades", "snail", "stamps", "tide", "tones", "words"]
+ALL = [
+    "codec", "pilot", "reciter", "sensor", "shades", "silhouette", "snail", "stamps", "tide",
+    "tones", "windows", "words",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

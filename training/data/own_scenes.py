@@ -1,0 +1,111 @@
+"""A user's own pictures and the boxes in them, as COCO's JSON tells them. Knows no recipe."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field, ValidationError
+
+from model_store.errors import ItemError
+from model_store.inputs.image import FORMATS, ImageInput
+from training.data.scenes import Scenes
+from training.errors import DataError
+
+ANNOTATIONS = "annotations.json"
+MIN_PICTURES = 8
+BOXES_FORMAT = (
+    f"a folder with {', '.join(FORMATS)} pictures, {MIN_PICTURES} at least, and {ANNOTATIONS} in"
+    " COCO's form: images, annotations (bbox: left, top, width, height in pixels) and categories"
+)
+
+
+class _Image(BaseModel):
+    id: int
+    file_name: str
+
+
+class _Annotation(BaseModel):
+    image_id: int
+    category_id: int
+    bbox: Annotated[
+        list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=4, max_length=4)
+    ]
+
+
+class _Category(BaseModel):
+    id: int
+    name: str
+
+
+class _Coco(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def boxes(path: Path, kind: ImageInput) -> tuple[Scenes, tuple[str, ...]]:
+    """The pictures of ``annotations.json`` and their boxes, and the classes' names. Raises
+    DataError.
+    """
+    coco = _read(path)
+    if not coco.categories or not coco.annotations:
+        raise DataError(f"{path}: expected categories and annotations; got none")
+    classes = {category.id: place for place, category in enumerate(coco.categories)}
+    rows = {image.id: row for row, image in enumerate(coco.images)}
+    opened = [_open(path / image.file_name, kind) for image in coco.images]
+    _enough(path, len(opened))
+    found: list[list[list[float]]] = [[] for _ in opened]
+    labels: list[list[int]] = [[] for _ in opened]
+    for place, one in enumerate(coco.annotations):
+        where = f"{path / ANNOTATIONS}: annotation {place}"
+        if one.image_id not in rows or one.category_id not in classes:
+            raise DataError(f"{where}: expected an image_id and a category_id that are listed")
+        row = rows[one.image_id]
+        found[row].append(_box(one.bbox, opened[row], kind, where))
+        labels[row].append(classes[one.category_id])
+    images = torch.from_numpy(np.stack([kind.pixels(picture) for picture in opened]))
+    return Scenes(
+        images,
+        torch.zeros(len(images), *images.shape[2:], dtype=torch.uint8),
+        tuple(torch.tensor(b, dtype=torch.float32).reshape(-1, 4) for b in found),
+        tuple(torch.tensor(label, dtype=torch.int64) for label in labels),
+    ), tuple(category.name for category in coco.categories)
+
+
+def _box(given: list[float], picture: Any, kind: ImageInput, where: str) -> list[float]:
+    """In pixels of the graph's square. COCO's own boxes pass the border by rounding."""
+    left, top, wide, tall = given
+    right, bottom = left + wide, top + tall
+    if not (0 <= left < right <= picture.width + 1 and 0 <= top < bottom <= picture.height + 1):
+        raise DataError(
+            f"{where}: expected a box inside {picture.width}×{picture.height} pixels; got {given}"
+        )
+    across, down = np.array(kind.size(picture)) / picture.size
+    return [left * across, top * down, right * across, bottom * down]
+
+
+def _read(path: Path) -> _Coco:
+    file = path / ANNOTATIONS
+    if not file.is_file():
+        raise DataError(f"{path}: expected {BOXES_FORMAT}; there is no {ANNOTATIONS}")
+    try:
+        return _Coco.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DataError(f"{file}: {field}: {first['msg']}") from None
+
+
+def _open(file: Path, kind: ImageInput) -> Any:
+    try:
+        return kind.open(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"{file}: expected a picture; {error.strerror or error}") from None
+    except ItemError as error:
+        raise DataError(f"{file}: {error.detail}") from None
+
+
+def _enough(path: Path, count: int) -> None:
+    if count < MIN_PICTURES:
+        raise DataError(f"{path}: expected {BOXES_FORMAT}; got {count} pictures")
