@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from model_store.spec import FLOAT32_MAX
 from training.data import csv_file
-from training.data.csv_file import CsvFile
+from training.data.labelled_rows import MIN_ROWS, labels
 from training.errors import DataError
 
 PACKAGE = "river"
 FILE = "datasets/shuttle.csv.gz"
 LABEL = "anomaly"
 LICENSE = "BSD-3-Clause (package); UCI Statlog (Shuttle), CC BY 4.0"
-MIN_ROWS = 200
-MIN_ANOMALIES = 10
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def own(path: Path, label_column: str | None) -> Readings:
     values = np.stack([table.numbers(name) for name in columns], axis=1)
     if np.abs(values).max() > FLOAT32_MAX:
         raise DataError(f"{path}: expected numbers of 32-bit size; got {np.abs(values).max():.3g}")
-    anomalous = _labels(table, label_column) if label_column else None
+    anomalous = labels(table, label_column) if label_column else None
     return Readings(columns, values.astype(np.float32), anomalous)
 
 
@@ -69,23 +67,3 @@ def _packaged() -> Path:
         if (Path(folder) / FILE).exists():
             return Path(folder) / FILE
     raise DataError(f"expected {FILE} of the package {PACKAGE}; install it, or give --data")
-
-
-def _labels(table: CsvFile, column: str) -> npt.NDArray[np.bool_]:
-    labels = table.numbers(column)
-    strange = np.flatnonzero((labels != 0) & (labels != 1))
-    if len(strange):
-        place = strange[0]
-        raise DataError(
-            f"{table.path}: expected 0 or 1 in column {column!r}, row {table.row_numbers[place]};"
-            f" got {labels[place]:g}"
-        )
-    anomalous: npt.NDArray[np.bool_] = labels == 1
-    for count, kind in ((anomalous.sum(), "anomalous"), ((~anomalous).sum(), "normal")):
-        least = MIN_ANOMALIES if kind == "anomalous" else MIN_ROWS
-        if count < least:
-            raise DataError(
-                f"{table.path}: expected at least {least} {kind} rows by column {column!r};"
-                f" got {count}"
-            )
-    return anomalous
