@@ -1,4 +1,4 @@
-"""Finds emoji of eight classes in photographs: a small network that guesses a box at each cell
+"""Finds emoji of seven classes in photographs: a small network that guesses a box at each cell
 (FCOS, arXiv 1904.01355), non-maximum suppression in the graph.
 
 Held out are whole emoji (both vendors' drawings) and whole photographs; what a class is, is said in
@@ -64,7 +64,7 @@ class CnnDetector(Recipe[DetectorConfig]):
     family: ClassVar[Family] = "cnn"
     category: ClassVar[Category] = "vision"
     task = "object-detection"
-    description = "Finds emoji of eight classes in photographs and says where each of them is."
+    description = "Finds emoji of seven classes in photographs and says where each of them is."
     data_formats = own_scenes.BOXES_FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": DetectorConfig(
