@@ -29,7 +29,8 @@ def search(
     """Of each row of the memory, without ``end``, which begins and ends all. One beam is greedy.
 
     A beam's score is the sum of its tokens' log-probabilities, over its length to the power of
-    ``length_penalty``. A row is done when as many beams have ended as there are.
+    ``length_penalty``. A row is done when as many beams have ended as there are, and no other could
+    be better as it is. This is how the server searches, so what is scored is what will be said.
     """
     found = _Search(follow, memory, mask, end, beams, length_penalty)
     for length in range(1, max_tokens + 1):
@@ -38,7 +39,7 @@ def search(
         found.advance(length)
         if length == max_tokens:
             found.cut(length)
-        found.drop_done()
+        found.drop_done(length)
     return [max(ended)[1] for ended in found.ended]
 
 
@@ -72,10 +73,12 @@ class _Search:
         )
         logs = scores.float().log_softmax(1).view(len(self.active), self.beams, -1)  # [A, K, V]
         reached = (self.totals[:, :, None] + logs).flatten(1)
-        best, place = reached.topk(min(2 * self.beams, reached.shape[1]))
+        # Half of them may be ends, and as many beams go on; one beam takes the likeliest only.
+        most = 2 * self.beams if self.beams > 1 else 1
+        best, place = reached.topk(min(most, reached.shape[1]))
         origin, token = place // logs.shape[2], place % logs.shape[2]
         ends = token == self.end
-        for at, rank in ends[:, : self.beams].nonzero().tolist():
+        for at, rank in ends.nonzero().tolist():
             if best[at, rank] > -torch.inf:
                 self._end(at, int(origin[at, rank]), float(best[at, rank]), length)
         self.totals, chosen = best.masked_fill(ends, -torch.inf).topk(self.beams)
@@ -86,12 +89,11 @@ class _Search:
 
     def cut(self, length: int) -> None:
         """No more may be said."""
-        for at, row in enumerate(self.active):
-            if len(self.ended[row]) < self.beams:
-                self._end(at, 0, float(self.totals[at, 0]), length)
+        for at in range(len(self.active)):
+            self._end(at, 0, float(self.totals[at, 0]), length)
 
-    def drop_done(self) -> None:
-        going = [at for at, row in enumerate(self.active) if len(self.ended[row]) < self.beams]
+    def drop_done(self, length: int) -> None:
+        going = [at for at in range(len(self.active)) if not self._is_done(at, length)]
         if len(going) == len(self.active):
             return
         rows = (torch.tensor(going)[:, None] * self.beams + torch.arange(self.beams)).flatten()
@@ -100,6 +102,12 @@ class _Search:
         self.kept = [part[rows] for part in self.kept]
         self.tokens, self.totals = self.tokens[going], self.totals[going]
         self.active = [self.active[at] for at in going]
+
+    def _is_done(self, at: int, length: int) -> bool:
+        scores = sorted((score for score, _ in self.ended[self.active[at]]), reverse=True)
+        if len(scores) < self.beams:
+            return False
+        return float(self.totals[at, 0]) / length**self.penalty <= scores[self.beams - 1]
 
     def _end(self, at: int, beam: int, total: float, length: int) -> None:
         said = self.tokens[at, beam, 1:].tolist()

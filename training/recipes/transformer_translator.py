@@ -1,4 +1,19 @@
-"""A Transformer from scratch that translates, from English into Spanish unless told otherwise."""
+"""A Transformer from scratch that translates, from English into Spanish unless told otherwise.
+
+Measured on the 1,663 held-out verses, seed 0, four beams, one thread of a busy machine:
+
+=============================================================  =====  =====
+..                                                             chrF   BLEU
+=============================================================  =====  =====
+the first quarter of quick: one epoch, seven minutes of CPU    38.4   17.3
+word for word by IBM model 1                                   39.8    9.4
+the source as it is                                            16.4    0.05
+=============================================================  =====  =====
+
+It was taken at half of the peak rate, from a run of two epochs. Neither the four epochs of quick nor
+the full profile were run yet. Where the vectors of tokens begin matters most: the mean loss of steps
+50 to 100 is 4.82 with :mod:`training.parts.kindred` and 5.58 without.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
