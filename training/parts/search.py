@@ -107,7 +107,8 @@ class _Search:
         scores = sorted((score for score, _ in self.ended[self.active[at]]), reverse=True)
         if len(scores) < self.beams:
             return False
-        return float(self.totals[at, 0]) / length**self.penalty <= scores[self.beams - 1]
+        reached: float = float(self.totals[at, 0]) / length**self.penalty
+        return reached <= scores[self.beams - 1]
 
     def _end(self, at: int, beam: int, total: float, length: int) -> None:
         said = self.tokens[at, beam, 1:].tolist()

@@ -10,9 +10,9 @@ word for word by IBM model 1                                   39.8    9.4
 the source as it is                                            16.4    0.05
 =============================================================  =====  =====
 
-It was taken at half of the peak rate, from a run of two epochs. Neither the four epochs of quick nor
-the full profile were run yet. Where the vectors of tokens begin matters most: the mean loss of steps
-50 to 100 is 4.82 with :mod:`training.parts.kindred` and 5.58 without.
+It was taken at half of the peak rate, from a run of two epochs. Neither the four epochs of quick
+nor the full profile were run yet. Where the vectors of tokens begin matters most: the mean loss of
+steps 50 to 100 is 4.82 with :mod:`training.parts.kindred`; it was 5.58 without.
 """
 
 from collections.abc import Mapping
