@@ -1,4 +1,18 @@
-"""Gated recurrent units with attention, from scratch, that translate from English into Spanish."""
+"""Gated recurrent units with attention, from scratch, that translate from English into Spanish.
+
+Measured on the 1,663 held-out verses, seed 0, one thread of a busy machine:
+
+======================================================  =====  =====
+..                                                      chrF   BLEU
+======================================================  =====  =====
+quick with ``--epochs 2``, four beams, ten minutes      39.8   18.6
+the first of these two epochs, one beam                 30.9    9.4
+word for word by IBM model 1                            39.8    9.4
+the source as it is                                     16.4    0.05
+======================================================  =====  =====
+
+Neither the four epochs of quick nor the full profile were run yet.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
