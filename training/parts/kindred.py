@@ -3,7 +3,7 @@ latent semantic indexing across languages (Littman, Dumais and Landauer 1998), o
 information. Knows no network.
 
 A network that starts with them as its embeddings, for what it reads and for what it says, has to
-learn where to look rather than every word: that takes the time of minutes and not of an hour.
+learn where to look rather than every word.
 """
 
 from collections.abc import Sequence
