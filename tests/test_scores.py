@@ -113,6 +113,11 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
         Promise("transformer_speller", "phoneme_error", operator.lt, "table_of_letter_windows"),
         Promise("transformer_speller", "word_error", operator.lt, "table_of_letter_windows"),
     ],
+    ("transformer_translator",): [
+        Promise("transformer_translator", "bleu", operator.ge, 10.0),
+        Promise("transformer_translator", "chrf", operator.gt, "word_for_word"),
+    ],
+    ("rnn_translator",): [Promise("rnn_translator", "bleu", operator.ge, 10.0)],
     ("rnn_writer",): [Promise("rnn_writer", "bits_per_byte", operator.lt, "5_gram_of_bytes")],
     ("transformer_writer",): [
         Promise("transformer_writer", "bits_per_byte", operator.lt, "4_gram_of_bytes")

@@ -30,7 +30,6 @@ CLASSES = {
              "hand-single-finger"),
     "heart": ("heart",),
     "person": ("person", "person-role"),
-    "vehicle": ("transport-ground",),
 }  # fmt: skip
 """Name → subcategories. Class k of a mask is the k-th, from 1; 0 is the photograph."""
 SHARES = {"test": 0.25, "validation": 0.15}

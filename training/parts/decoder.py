@@ -76,10 +76,27 @@ class SelfAttention(nn.Module):
         mixed: Tensor = self.output(seen.transpose(1, 2).flatten(2))
         return mixed
 
-    def _turn(self, vectors: Tensor) -> Tensor:
-        """Rotate pairs of ``[B, H, T, D/H]``: the first half with the second."""
-        places = vectors.shape[2]
-        cos, sin = (table[:places].to(vectors.dtype) for table in (self.cos, self.sin))
+    def follow(self, flow: Tensor, past: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """One more token ``[B, 1, D]`` after ``past`` key and value ``[B, H, T, D/H]``, if there
+        are any; → the same and both with the token's own. For torch, where all rows are as long.
+        """
+        query, key, value = (
+            part(flow).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        start = past[0].shape[2] if past else 0
+        query, key = self._turn(query, start), self._turn(key, start)
+        if past:
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        seen = F.scaled_dot_product_attention(query, key, value)
+        return self.output(seen.transpose(1, 2).flatten(2)), key, value
+
+    def _turn(self, vectors: Tensor, start: int = 0) -> Tensor:
+        """Rotate pairs of ``[B, H, T, D/H]``, the first half with the second, as of the place
+        ``start``.
+        """
+        places = slice(start, start + vectors.shape[2])
+        cos, sin = (table[places].to(vectors.dtype) for table in (self.cos, self.sin))
         first, second = vectors.chunk(2, dim=-1)
         return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
@@ -168,6 +185,12 @@ class Layer(nn.Module):
         mixed, key, value = self.attention.extend(self.before_attention(flow), lengths, total, past)
         return self._rest(flow + mixed, memory, mask), key, value
 
+    def follow(
+        self, flow: Tensor, past: Sequence[Tensor], memory: Sequence[Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mixed, key, value = self.attention.follow(self.before_attention(flow), past)
+        return self._rest(flow + mixed, memory, mask), key, value
+
     def _rest(self, flow: Tensor, memory: Sequence[Tensor], mask: Tensor | None) -> Tensor:
         if self.cross is not None and self.before_cross is not None and mask is not None:
             flow = flow + self._drop(self.cross(self.before_cross(flow), memory, mask))
@@ -207,6 +230,23 @@ class Decoder(nn.Module):
             flow = layer(flow, memory[2 * place : 2 * place + 2], mask)
         scores: Tensor = self.head(self.norm(flow))
         return scores
+
+    def follow(
+        self,
+        tokens: Tensor,
+        past: Sequence[Tensor],
+        memory: Sequence[Tensor] = (),
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One more token each, int64 ``[B]``, after ``past``, at first nothing; → scores ``[B, V]``
+        and, of each layer, key and value of all so far. In torch, for scores.
+        """
+        flow, kept = self.lookup(tokens[:, None]), list[Tensor]()
+        for place, layer in enumerate(self.stack):
+            pair = slice(2 * place, 2 * place + 2)
+            flow, key, value = layer.follow(flow, past[pair], memory[pair], mask)
+            kept += [key, value]
+        return self.head(self.norm(flow))[:, 0], kept
 
     def extend(
         self,

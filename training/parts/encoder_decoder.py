@@ -19,9 +19,13 @@ ENCODER = "encoder"
 
 
 class EncoderDecoder(nn.Module):
-    """Layers of both kinds, as many of each."""
+    """Layers of both kinds, as many of each. ``tied``: both sides have one vocabulary, and what is
+    read, said and told of a token is one vector (arXiv 1608.05859).
+    """
 
-    def __init__(self, source_vocabulary: int, target_vocabulary: int, shape: Shape) -> None:
+    def __init__(
+        self, source_vocabulary: int, target_vocabulary: int, shape: Shape, *, tied: bool = False
+    ) -> None:
         super().__init__()
         self.lookup = nn.Embedding(source_vocabulary, shape.width)
         nn.init.normal_(self.lookup.weight, std=0.1)
@@ -30,10 +34,32 @@ class EncoderDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(shape.width)
         self.decoder = Decoder(target_vocabulary, shape, cross=True)
+        self.scale = 1.0
+        if tied:
+            # Of a size to tell tokens by; to be read it is brought to about one.
+            self.scale = shape.width**0.5
+            self.lookup.weight = self.decoder.lookup.weight = self.decoder.head.weight
+
+    @torch.no_grad()
+    def begin_with(self, vectors: Tensor) -> None:
+        """Take ``[V, D]`` for the tokens; where it has zeros, they stay as they are. Layers begin
+        by adding nothing to what is read, and by looking at what is like what was said.
+        """
+        known = vectors.any(1)
+        self.lookup.weight[known] = vectors[known]
+        for layer in self.layers:
+            for last in (layer.output, layer.down):
+                nn.init.zeros_(last.weight)  # type: ignore[union-attr, arg-type]
+                nn.init.zeros_(last.bias)  # type: ignore[union-attr, arg-type]
+        for layer in self.decoder.stack:
+            if layer.cross is not None:
+                layer.cross.key.weight.copy_(layer.cross.query.weight)
 
     def remember(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """The source int64 ``[B, S]`` twice → of each layer key and value ``[B, H, S, D/H]``."""
-        flow = F.dropout(self.lookup(tokens), self.decoder.shape.dropout, self.training)
+        flow = F.dropout(
+            self.lookup(tokens) * self.scale, self.decoder.shape.dropout, self.training
+        )
         for layer in self.layers:
             flow = layer(flow, mask[:, None, None, :] > 0)
         source = self.norm(flow)
@@ -48,6 +74,12 @@ class EncoderDecoder(nn.Module):
         """What was said int64 ``[B, T]`` → scores of each one's successor ``[B, T, V]``."""
         scores: Tensor = self.decoder(tokens, memory, mask)
         return scores
+
+    def follow(
+        self, tokens: Tensor, past: Sequence[Tensor], memory: Sequence[Tensor], mask: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One more token each, int64 ``[B]``; see :meth:`Decoder.follow`."""
+        return self.decoder.follow(tokens, past, memory, mask)
 
 
 class Remember(nn.Module):

@@ -33,6 +33,9 @@ class Speaker(Protocol):
 
     def remember(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]: ...
     def __call__(self, tokens: Tensor, memory: Sequence[Tensor], mask: Tensor) -> Tensor: ...
+    def follow(
+        self, tokens: Tensor, past: Sequence[Tensor], memory: Sequence[Tensor], mask: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]: ...
 
 
 class SayingConfig(MuonConfig):
@@ -169,7 +172,7 @@ class SayingAnew(Recipe[S]):
             places = order[at : at + MAX_ROWS]
             tokens, mask = pad([ids[place] for place in places])
             found = search(
-                network,
+                network.follow,
                 network.remember(tokens, mask),
                 mask,
                 end=self.end,

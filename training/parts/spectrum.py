@@ -42,7 +42,8 @@ class Spectrum(nn.Module):
         x = (x - x.mean(1, keepdim=True))[:, None]
         real, imaginary = F.conv1d(x, self.waves, stride=HOP).chunk(2, 1)  # [B, K, frames]
         power = real.square() + imaginary.square()
-        power = power.reshape(len(power), BANDS, BINS, -1).mean(2)  # [B, BANDS, frames]
+        bands = power.unflatten(1, (BANDS, BINS))  # type: ignore[no-untyped-call]
+        power = bands.mean(2)  # [B, BANDS, frames]
         logs = (power / (power.mean((1, 2), keepdim=True) + TINY) + FLOOR).log()
         level = logs.mean(2)
         stray = (logs - level[:, :, None]).square().mean(2).sqrt()

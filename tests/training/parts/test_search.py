@@ -20,11 +20,16 @@ class Table:
         self.logs = torch.randn(3, VOCABULARY, 6, VOCABULARY, generator=generator) * 2
         self.rows: list[int] = []
 
-    def __call__(self, tokens: Tensor, memory: Sequence[Tensor], mask: Tensor) -> Tensor:
-        assert mask.shape[0] == tokens.shape[0] == memory[0].shape[0]
+    def follow(
+        self, tokens: Tensor, past: Sequence[Tensor], memory: Sequence[Tensor], mask: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """What is kept of each row are its place and all it said, of its own source."""
+        place, said = past if past else (torch.zeros_like(tokens), memory[0][:, None])
+        assert len(mask) == len(tokens) == len(memory[0]) == len(place)
+        assert torch.equal(said[:, 0], memory[0])
         self.rows.append(len(tokens))
-        places = torch.arange(tokens.shape[1])
-        return self.logs[memory[0][:, None], tokens, places]
+        kept = [place + 1, torch.cat([said, tokens[:, None]], 1)]
+        return self.logs[memory[0], tokens, place], kept
 
     def chance(self, source: int, said: Sequence[int]) -> float:
         """The logarithm, with the end."""
@@ -38,7 +43,7 @@ class Table:
 def find(table: Table, **options: float) -> list[list[int]]:
     sources = torch.arange(3)
     settings = {"end": END, "max_tokens": 4, "length_penalty": 0.0, **options}
-    return search(table, [sources], torch.ones(3, 2), **settings)  # type: ignore[arg-type]
+    return search(table.follow, [sources], torch.ones(3, 2), **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(5))
