@@ -5,7 +5,7 @@ shows that the machinery works, not how well it would do on real fraud. It was w
 before any model was fitted to it. Knows no model.
 
 Each cardholder has habits (usual amount, shops, waking hours, reach, journeys abroad), and honest
-payments break them as life does: a fridge is bought, a night is spent out, an app is paid in bursts.
+payments break them as life does: a fridge is bought, a night spent out, an app paid in bursts.
 Fraud comes as visits of four kinds, each of which is at times quite like an honest payment:
 
 ``testing``   small payments on the internet, minutes apart, to see which stolen numbers work
@@ -146,8 +146,8 @@ def _fraud(rng: np.random.Generator, holder: _Holder) -> _Payments:
     count = 1 if kind == "excess" else int(rng.integers(2, 7))
     pause_s = {"testing": 240, "takeover": 1500, "excess": 0, "stolen": 2400}[kind]
     hour = rng.normal(27, 1.8) if kind == "takeover" else rng.normal(holder.noon, 5)
-    seconds = (rng.integers(2, DAYS) * 24 + hour) * 3600
-    seconds = seconds + np.cumsum(rng.exponential(pause_s, count))
+    start = (rng.integers(2, DAYS) * 24 + hour) * 3600
+    seconds = start + np.cumsum(rng.exponential(pause_s, count))
     goods = {
         "testing": ["online_services", "entertainment", "gift_cards"],
         "takeover": ["electronics", "gift_cards", "travel", "clothing", "online_services"],

@@ -79,6 +79,36 @@ class Detector(nn.Module):
         return contributions.sum(1), contributions, latents.transpose(0, 1).flatten(1)
 
 
+class BalancedDetector(Detector):
+    """The same, but of each part counts the logarithm of its error over its own usual one: then a
+    part that nothing tells, such as a weekday, does not drown the others, and several odd parts say
+    more than a single one.
+    """
+
+    each: Tensor  # [G]
+    whole: Tensor  # []
+
+    def __init__(
+        self,
+        transform: nn.Module,
+        autoencoders: nn.Module,
+        normal: Tensor,
+        groups: Tensor | None = None,
+    ) -> None:
+        super().__init__(transform, autoencoders, normal, groups)
+        with torch.no_grad():
+            parts = [self._errors(part)[0].mean(0) for part in torch.split(normal, PART)]
+            errors = torch.cat(parts) @ self.groups
+        self.register_buffer("each", errors.mean(0) + 1e-6)
+        self.register_buffer("whole", (errors / self.each).log1p().sum(1).mean() + 1e-6)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw items ``[B, ...]`` → ``[B]``, ``[B, G]``, ``[B, M·Z]``"""
+        errors, latents = self._errors(values)
+        contributions = ((errors.mean(0) @ self.groups) / self.each).log1p() / self.whole
+        return contributions.sum(1), contributions, latents.transpose(0, 1).flatten(1)
+
+
 def strain(autoencoders: nn.Module, rows: Tensor, hide: float) -> Tensor:
     """The loss on normal ``[B, F]``: rebuild them from a noisy copy with a share of ``hide`` of its
     numbers hidden, so that each must be told from the others (Vincent et al. 2008).

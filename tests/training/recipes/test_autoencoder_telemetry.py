@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from training.parts.autoencoders import Autoencoders, Detector
+from training.parts.normal_rows import NETWORK
 from training.parts.quantiles import QuantileNormal
-from training.recipes.autoencoder_telemetry import NETWORK, AutoencoderTelemetry, TelemetryConfig
+from training.recipes.autoencoder_telemetry import AutoencoderTelemetry, TelemetryConfig
 
 
 def config(label_column: str | None = "broken") -> TelemetryConfig:
