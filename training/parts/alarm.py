@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from model_store.spec import Array
 
 BINS = 80
+CLOSE_UP = 0.9  # an average precision above which only the upper corner is shown
 
 
 def metrics(scores: Array, threshold: float, truth: Array | None) -> dict[str, float]:
@@ -46,16 +47,19 @@ def histogram(scores: Array, threshold: float, truth: Array | None) -> Figure:
 
 
 def precision_recall(curves: Mapping[str, Array], truth: Array) -> Figure:
-    """One curve for each name's scores, from a recall of one half on."""
+    """One curve for each name's scores; only the upper corner where the best are all there."""
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     figure = Figure(figsize=(4.8, 4))
     axes = figure.subplots()
+    best = 0.0
     for name, scores in curves.items():
         precision, recall, _ = precision_recall_curve(truth, scores)
         average = average_precision_score(truth, scores)
+        best = max(best, float(average))
         axes.plot(recall, precision, label=f"{name.replace('_', ' ')}, average {average:.4f}")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0.5, 1.01), ylim=(0.5, 1.01))
+    limits = (0.5 if best > CLOSE_UP else 0.0, 1.01)
+    axes.set(xlabel="recall", ylabel="precision", xlim=limits, ylim=limits)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, loc="lower left" if best > CLOSE_UP else "upper right")
     return figure

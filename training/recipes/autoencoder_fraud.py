@@ -1,6 +1,20 @@
-"""An autoencoder that knows a bank's normal card payments and finds those that do not fit.
+"""An autoencoder that knows normal card payments and finds those that do not fit.
 
-Its own payments are generated: see ``training.data.card_payments``.
+Its own payments are generated (``training.data.card_payments``) and hard to tell by design. Quick
+profile, test part of 13,196 normal rows and 90 of fraud; average precision, seeds 0, 1, 2:
+
+==============================================  ======  ======  ======
+this recipe                                     0.0970  0.1159  0.1475
+isolation forest, on numbers as they are        0.0801  0.0482  0.1410
+isolation forest on this recipe's transform     0.0736  0.0712  0.1946
+PCA of the same width on the same transform     0.0249  0.0424  0.0566
+==============================================  ======  ======  ======
+
+So it beats the usual forest, but not the one that sees the transform with each seed; and both
+forests have the better ROC AUC with each (0.81 to 0.88, this recipe 0.76 to 0.83).
+
+The settings were chosen on payments of other seeds of the generator (101, 102), where squared
+errors summed over all numbers gave 0.14 and 0.08, their logarithms by column 0.15 and 0.13.
 """
 
 from collections.abc import Mapping
