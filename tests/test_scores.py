@@ -101,6 +101,10 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
         Promise("gan_faces", "lowest_attribute_accuracy", operator.ge, 0.85),
         Promise("gan_faces", "frechet_distance", at_most_half, "variational_autoencoder"),
     ],
+    ("autoencoder_fraud",): [
+        Promise("autoencoder_fraud", "average_precision", operator.ge, "isolation_forest"),
+        Promise("autoencoder_fraud", "average_precision", operator.gt, "pca"),
+    ],
     ("mlp_diagnosis",): [
         Promise("mlp_diagnosis", "accuracy", operator.ge, 0.975),
         Promise("mlp_diagnosis", "accuracy", nearly, "logistic_regression"),

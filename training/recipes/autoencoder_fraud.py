@@ -19,7 +19,7 @@ errors summed over all numbers gave 0.14 and 0.08, their logarithms by column 0.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -52,6 +52,7 @@ class AutoencoderFraud(NormalRows[FraudConfig]):
     )
     data_formats = labelled_rows.FORMAT
     detector = BalancedDetector
+    smoke: ClassVar[Mapping[str, Any]] = {"epochs": 1, "members": 2, "hidden": 16}
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": FraudConfig(epochs=12, batch_size=256, learning_rate=2e-3),
         "full": FraudConfig(epochs=30, batch_size=256, learning_rate=2e-3, members=8),
