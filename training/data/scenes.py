@@ -7,6 +7,7 @@ the flags of France and of Clipperton, one is left. Held-out members of a class 
 Knows no recipe.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -40,6 +41,8 @@ SIZES = (0.16, 0.45)
 MAX_OVERLAP = 0.15
 TRIES = 10
 WHITE = 255
+IGNORED = 255
+"""In a mask: neither the photograph nor a class, but what pads it."""
 
 CutOut: TypeAlias = npt.NDArray[np.uint8]
 """RGBA uint8 ``[h, w, 4]``, with no empty margin."""
@@ -191,11 +194,11 @@ def _lay(cut_out: CutOut, image: Photograph, mask: CutOut, box: list[int], label
     mask[place][cut_out[:, :, 3] > 127] = label + 1
 
 
-def composers(side: int, seed: int) -> dict[str, Composer]:
+def composers(side: int, seed: int, classes: Sequence[str] = tuple(CLASSES)) -> dict[str, Composer]:
     """By part: ``train``, ``validation``, ``test``. Raises DataError."""
     drawn = [emoji.read(vendor) for vendor in emoji.VENDORS]
     parts: dict[str, list[list[CutOut]]] = {"train": [], "validation": [], "test": []}
-    for label, subcategories in enumerate(CLASSES.values()):
+    for label, subcategories in enumerate(CLASSES[name] for name in classes):
         members = [[one for one in vendor if one.subcategory in subcategories] for vendor in drawn]
         groups = _groups(members)
         order = np.random.default_rng([seed, label]).permutation(len(groups))
@@ -271,9 +274,11 @@ class Parts:
     split: str
 
 
-def composed(side: int, seed: int, held_out: int) -> Parts:
-    """Emoji on photographs; so many pictures are tested on, half as many decide when to stop."""
-    makers = composers(side, seed)
+def composed(side: int, seed: int, held_out: int, classes: Sequence[str] = tuple(CLASSES)) -> Parts:
+    """Emoji of some classes on photographs; so many pictures are tested on, half as many decide
+    when to stop.
+    """
+    makers = composers(side, seed, classes)
     validation, test = (
         makers[part].compose(count, np.random.default_rng([seed, place]))
         for place, (part, count) in enumerate(
@@ -285,7 +290,7 @@ def composed(side: int, seed: int, held_out: int) -> Parts:
         makers["train"],
         validation,
         test,
-        tuple(CLASSES),
+        tuple(classes),
         f"{emoji.SOURCE}; {backgrounds.source()}",
         f"{emoji.LICENSE}; {backgrounds.LICENSE}",
         f"{held_out} pictures of {emojis['test']} drawings of emoji (whole emoji, both vendors) on"

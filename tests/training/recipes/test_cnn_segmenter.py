@@ -1,0 +1,57 @@
+"""The segmenter: over a socket, the mask of a picture of any size is as large as the picture."""
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_store.store import Store
+from tests.service.server import serving
+from training.recipes.cnn_segmenter import CLASSES, GROUND
+
+if TYPE_CHECKING:
+    from tests.conftest import Trained
+
+pytestmark = pytest.mark.slow
+
+
+def _png(width: int, height: int) -> bytes:
+    pixels = np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_mask_over_a_socket_has_the_size_that_was_sent(
+    trained: "Trained", tmp_path: Path
+) -> None:
+    with serving(
+        trained.store, tmp_path, repository="explicit", models='["cnn_segmenter"]'
+    ) as server:
+        for width, height in ((333, 77), (50, 401), (1, 1), (640, 480)):
+            answer = server.client.post(
+                "/v1/models/cnn_segmenter/predict",
+                content=_png(width, height),
+                headers={"Content-Type": "image/png"},
+            )
+            assert answer.status_code == 200, answer.text
+            output = answer.json()["outputs"][0]
+            mask = Image.open(io.BytesIO(base64.b64decode(output["mask"]["b64"])))
+            assert mask.size == (width, height)
+            assert np.asarray(mask).max() < len(output["labels"])
+            assert sum(output["share"].values()) == pytest.approx(1)
+
+
+def test_a_published_segmenter_says_what_its_classes_are_and_its_baselines(
+    trained: "Trained",
+) -> None:
+    manifest = Store(trained.store).open("cnn_segmenter").manifest
+    answer = manifest.verbs["predict"].answer
+    assert answer.kind == "mask"
+    assert answer.labels == (GROUND, *CLASSES)
+    assert set(manifest.baselines) == {"colour_of_each_pixel", "one_class_everywhere"}
+    assert "whole emoji" in manifest.evaluation
