@@ -1,0 +1,143 @@
+"""The networks that draw digits of a label that is asked for, and pictures of what they draw.
+
+Knows no recipe and no data.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from training import report
+from training.data.class_folders import Pictures
+from training.recipe import Networks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Pixels uint8 ``[B, 1, 28, 28]``, labels ``[B]``; noise ``[B, Z]`` and the labels to draw."""
+
+
+class LabelNorm(nn.Module):
+    """Batch norm whose scale and shift depend on the label (de Vries et al. 2017)."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.style = nn.Embedding(classes, 2 * channels)
+        nn.init.normal_(self.style.weight, std=0.1)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        scale, shift = self.style(label)[:, :, None, None].chunk(2, 1)  # [B, C, 1, 1] each
+        styled: Tensor = self.norm(x) * (1 + scale) + shift
+        return styled
+
+
+class Generator(nn.Module):
+    """Noise ``[B, Z]`` and labels ``[B]`` → pictures ``[B, 1, 28, 28]`` from 0 to 1."""
+
+    def __init__(self, noise_size: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.label = nn.Embedding(classes, 32)
+        # Quiet beside the noise: at torch's own scale all drawings of a label came out alike.
+        nn.init.normal_(self.label.weight, std=0.2)
+        self.dense = nn.Linear(noise_size + 32, 2 * width * 7 * 7, bias=False)
+        self.norm_7 = LabelNorm(2 * width, classes)
+        self.up_14 = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False)
+        self.norm_14 = LabelNorm(width, classes)
+        self.up_28 = nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1)
+
+    def forward(self, noise: Tensor, label: Tensor) -> Tensor:
+        x = self.dense(torch.cat([noise, self.label(label)], 1)).unflatten(1, (-1, 7, 7))
+        x = self.up_14(self.norm_7(x, label).relu())  # [B, W, 14, 14]
+        pixels: Tensor = self.up_28(self.norm_14(x, label).relu()).sigmoid()
+        return pixels
+
+
+class Discriminator(nn.Module):
+    """Pictures and the labels they are to show → how real ``[B]``, and labels read ``[B, K]``."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            spectral_norm(nn.Conv2d(1, width, 4, stride=2, padding=1)),
+            nn.LeakyReLU(0.2),  # [B, W, 14, 14]
+            spectral_norm(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)),
+            nn.LeakyReLU(0.2),  # [B, 2W, 7, 7]
+            spectral_norm(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)),
+            nn.LeakyReLU(0.2),  # [B, 4W, 4, 4]
+            nn.Flatten(),
+            spectral_norm(nn.Linear(64 * width, 128)),
+            nn.LeakyReLU(0.2),
+        )
+        self.real = spectral_norm(nn.Linear(128, 1))
+        self.fits = spectral_norm(nn.Embedding(classes, 128))
+        self.reads = nn.Linear(128, classes)
+
+    def forward(self, images: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.features(images)  # [B, 128]
+        # Projection (Miyato and Koyama 2018): real as such, and fitting the label.
+        return self.real(x)[:, 0] + (x * self.fits(label)).sum(1), self.reads(x)
+
+
+class Served(nn.Module):
+    """What is exported: noise and label in, pixels out."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, noise: Tensor, label: Tensor) -> Tensor:
+        pixels: Tensor = (self.generator(noise, label) * 255).round().to(torch.uint8)
+        return pixels
+
+
+def optimizers(networks: Networks, rate: float) -> dict[str, torch.optim.Optimizer]:
+    """Without momentum, as the other side moves (Miyato et al. 2018)."""
+    return {
+        name: torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.99))
+        for name, network in networks.items()
+    }
+
+
+def contest(
+    networks: Networks, batch: Batch, weight: float, distort: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """A recipe's step: the discriminator's loss, then the generator's. The label counts ``weight``
+    beside the looks; real and drawn pictures are shown distorted (Zhao et al. 2020, DiffAugment).
+    """
+    pixels, labels, noise, wanted = batch
+    drawn = networks["generator"](noise, wanted)
+    shown = torch.cat([distort(pixels.float() / 255), distort(drawn.detach())])
+    scores, read = networks["discriminator"](shown, torch.cat([labels, wanted]))
+    real, fake = scores.chunk(2)
+    hinge = (1 - real).relu().mean() + (1 + fake).relu().mean()
+    yield "discriminator", hinge + weight * F.cross_entropy(read[: len(labels)], labels)
+    # Bare and frozen: no gradients are summed (or sent to other machines) that nobody uses.
+    critic = getattr(networks["discriminator"], "module", networks["discriminator"])
+    critic.requires_grad_(False)
+    scores, read = critic(distort(drawn), wanted)
+    yield "generator", weight * F.cross_entropy(read, wanted) - scores.mean()
+    critic.requires_grad_(True)
+
+
+def draw(
+    generator: nn.Module, *, noise_size: int, classes: int, per_label: int, seed: int
+) -> Pictures:
+    """The same noise for the same seed, ``per_label`` drawings of each label in its order."""
+    wanted = torch.arange(classes).repeat_interleave(per_label)
+    random = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(wanted), noise_size, generator=random)
+    device = next(generator.parameters()).device
+    pixels = Served(generator)(noise.to(device), wanted.to(device))
+    return Pictures(pixels.cpu(), wanted)
+
+
+def sheet(pictures: Pictures) -> "Figure":
+    """Ten pictures in a row for each of the first ten labels."""
+    rows = [pictures.images[pictures.labels == label][:10] for label in range(10)]
+    return report.image_grid(torch.cat(rows).numpy())
