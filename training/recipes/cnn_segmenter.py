@@ -14,8 +14,8 @@ logistic regression on colours of pixels    0.269     0.002
 the commonest class everywhere              0.168     0.000
 ==========================================  ========  ===========
 
-By class: none 0.93, button 0.72, clock 0.67, face 0.61, flag 0.64. The validation loss still fell when
-it stopped.
+By class: none 0.93, button 0.72, clock 0.67, face 0.61, flag 0.64. The validation loss still
+fell when it stopped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
