@@ -3,7 +3,19 @@
 
 Four classes of those that ``training/data/scenes.py`` has, each drawn alike enough to be told from
 a part of it, and the photograph; held out are whole emoji (both vendors' drawings) and whole
-photographs. The white that pads a picture counts as photograph.
+photographs. The white that pads a picture counts as photograph. On 300 pictures, quick profile,
+seed 0 alone, 379 s of training on a busy core:
+
+==========================================  ========  ===========
+..                                          mean IoU  worst class
+==========================================  ========  ===========
+this one                                    0.712     0.605
+logistic regression on colours of pixels    0.269     0.002
+the commonest class everywhere              0.168     0.000
+==========================================  ========  ===========
+
+By class: none 0.93, button 0.72, clock 0.67, face 0.61, flag 0.64. The validation loss still
+fell when it stopped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
