@@ -5,6 +5,7 @@ weights have a scale for each output channel (``QuantizeLinear``, ``DequantizeLi
 layers stay in float32, as ONNX Runtime has none of whole numbers.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +90,10 @@ class RowTrial:
             feeds: Tensors = {key: value.numpy() for key, value in inputs.items()}
             for key, array in run(session, feeds).items():
                 parts.setdefault(key, []).append(array)
-        return self.held_out.score({key: np.concatenate(part) for key, part in parts.items()})
+        outputs = {key: np.concatenate(part) for key, part in parts.items()}
+        if not all(np.isfinite(array).all() for array in outputs.values()):
+            return math.nan  # such as of a number that is too large for half precision
+        return self.held_out.score(outputs)
 
 
 class _Rows(CalibrationDataReader):  # type: ignore[misc]

@@ -86,7 +86,7 @@ class GanAugment(Recipe[AugmentConfig]):
     task = "data-augmentation"
     description = "Draws more handwritten digits for a classifier where only 20 of each are known."
     data_formats = digits.FORMAT
-    profiles: ClassVar[Mapping[str, Config]] = {
+    profiles: ClassVar[Mapping[str, AugmentConfig]] = {
         "quick": AugmentConfig(
             epochs=10, batch_size=32, learning_rate=1e-3, average=0.99, patience=60, clip_norm=10,
         ),
