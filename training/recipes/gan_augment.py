@@ -1,7 +1,8 @@
 """Draws digits where only 20 of each are known, and says what they are worth to a classifier.
 
-No gain was found with 1,200 steps; more were not tried. Quick profile, seed 0, five draws of 200 pictures, 290 s of CPU; test
-accuracy in %, and the gain over none in points with its 95 % interval over the draws:
+No gain was found with 1,200 steps; more were not tried. Quick profile, seed 0, five draws of 200
+pictures, 290 s of CPU; test accuracy in %, and the gain over none in points with its 95 % interval
+over the draws:
 
 ======================  ====  ====================
 none                    92.4
@@ -234,8 +235,8 @@ class GanAugment(Recipe[AugmentConfig]):
             f" {BATCH_SIZE} pictures. Differences of pairs, with 95 % intervals of Student's t over"
             f" the draws: {each}. So adding the drawings {verdict} where nothing else is added."
             " The GAN saw no other pictures, and a drawing was kept only if the classifier without"
-            " drawings reads it as asked. The share was chosen having seen the score of one draw with seed 0. The generator of"
-            " the last draw is published."
+            " drawings reads it as asked. The share was chosen having seen the score of one draw"
+            " with seed 0. The generator of the last draw is published."
         )
 
     def package(self, networks: Networks, folder: Path) -> Package:

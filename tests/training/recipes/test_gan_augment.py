@@ -46,7 +46,7 @@ def test_only_drawings_that_are_read_as_asked_are_kept(recipe: GanAugment) -> No
 
 
 def test_own_pictures_may_be_fewer_than_twenty_of_a_class(tmp_path: Path) -> None:
-    recipe = GanAugment(GanAugment.profiles["quick"])  # type: ignore[arg-type]
+    recipe = GanAugment(GanAugment.profiles["quick"])
     recipe.load(digit_folders(tmp_path))
 
     assert 0 < len(recipe.few[0]) <= len(recipe.digits.train)
