@@ -106,7 +106,7 @@ class PolicyLearner(ABC, Generic[P]):
         self.model.lr_schedule = FloatSchedule(config.learning_rate * (1 - number / config.rounds))
         try:
             self.model.learn(config.round_steps, reset_num_timesteps=False)
-        except ValueError:
+        except (ValueError, RuntimeError):  # torch's distributions check, or their sampling does
             if all(np.isfinite(moments.var).all() for moments in self._moments()):
                 raise
             raise DataError(

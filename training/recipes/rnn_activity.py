@@ -14,7 +14,7 @@ Settings were chosen on the test parts of these sets, as 40 to 270 series leave 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -153,6 +153,7 @@ class RnnActivity(Recipe[ActivityConfig]):
             epochs=100, batch_size=32, learning_rate=3e-3, patience=100, average=0.98
         ),
     }
+    smoke: ClassVar[Mapping[str, Any]] = {"epochs": 1, "dataset": "italy_power"}
 
     def load(self, data: Path | None) -> None:
         c = self.config
