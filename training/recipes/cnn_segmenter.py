@@ -4,18 +4,18 @@
 Four classes of those that ``training/data/scenes.py`` has, each drawn alike enough to be told from
 a part of it, and the photograph; held out are whole emoji (both vendors' drawings) and whole
 photographs. The white that pads a picture counts as photograph. On 300 pictures, quick profile,
-seed 0 alone, 379 s of training on a busy core:
+seed 0 alone, 633 s of training on a busy core:
 
 ==========================================  ========  ===========
 ..                                          mean IoU  worst class
 ==========================================  ========  ===========
-this one                                    0.712     0.605
+this one                                    0.802     0.642
 logistic regression on colours of pixels    0.269     0.002
 the commonest class everywhere              0.168     0.000
 ==========================================  ========  ===========
 
-By class: none 0.93, button 0.72, clock 0.67, face 0.61, flag 0.64. The validation loss still
-fell when it stopped.
+By class: none 0.95, button 0.88, face 0.79, clock 0.75, flag 0.64. With six epochs and width 6, when
+the validation loss still fell, it was 0.712.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class SegmenterConfig(Config):
     """Settings of ``cnn_segmenter``."""
 
     size: int = Field(default=96, ge=32, multiple_of=16, description="side of the pictures seen")
-    width: int = Field(default=6, ge=2, description="channels of the finest level")
+    width: int = Field(default=8, ge=2, description="channels of the finest level")
     epoch_steps: int = Field(default=100, ge=1, description="batches an epoch")
     held_out: int = Field(default=300, ge=2, description="pictures composed to test on")
 
@@ -71,7 +71,7 @@ class CnnSegmenter(Recipe[SegmenterConfig]):
     data_formats = own_masks.MASKS_FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": SegmenterConfig(
-            epochs=6, batch_size=16, learning_rate=4e-3, weight_decay=0.02, clip_norm=5.0,
+            epochs=14, batch_size=16, learning_rate=4e-3, weight_decay=0.02, clip_norm=5.0,
             average=0.98,
         ),
         "full": SegmenterConfig(
