@@ -14,8 +14,8 @@ logistic regression on colours of pixels    0.269     0.002
 the commonest class everywhere              0.168     0.000
 ==========================================  ========  ===========
 
-By class: none 0.95, button 0.88, face 0.79, clock 0.75, flag 0.64. With six epochs and width 6, when
-the validation loss still fell, it was 0.712.
+By class: none 0.95, button 0.88, face 0.79, clock 0.75, flag 0.64. With six epochs and width 6,
+when the validation loss still fell, it was 0.712.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
