@@ -214,7 +214,7 @@ def _print_worth(manifest: Manifest) -> None:
         if not manifest.inferred:
             print(f"license     {manifest.license}")
         return
-    print(f"made by     {origin.recipe} --profile {origin.profile} --seed {origin.seed}")
+    print(f"made by     {origin.order}")
     print(f"data        {origin.data} ({origin.data_license})")
 
 

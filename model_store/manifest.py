@@ -136,8 +136,15 @@ class Provenance(Spec):
     data_license: str
     weights: str = "from scratch"
     weights_license: str = ""
+    start: str = Field(default="", description="the earlier version that training started from")
     train_seconds: float
     packages: dict[str, str]
+
+    @property
+    def order(self) -> str:
+        """The recipe and the flags it was made with, but for settings of its own."""
+        start = f" --from {self.start}" if self.start else ""
+        return f"{self.recipe} --profile {self.profile} --seed {self.seed}{start}"
 
 
 class FileEntry(Spec):

@@ -17,6 +17,7 @@ from model_store.cli import store_option
 from model_store.store import check_name
 
 if TYPE_CHECKING:
+    from model_store.manifest import Provenance
     from training.recipe import Recipe, Settings
 
 
@@ -165,7 +166,7 @@ def _option(annotation: Any) -> dict[str, Any]:
 
 
 def _config(
-    kind: "type[Recipe[Any]]", flags: argparse.Namespace, earlier: Mapping[str, Any] | None = None
+    kind: "type[Recipe[Any]]", flags: argparse.Namespace, earlier: Mapping[str, Any]
 ) -> "Settings":
     """The profile's, but for those of an earlier version, but for those given."""
     from pydantic import ValidationError
@@ -179,7 +180,7 @@ def _config(
         if key.startswith("config.") and value is not None
     }
     try:
-        return type(profile).model_validate({**profile.model_dump(), **(earlier or {}), **given})
+        return type(profile).model_validate({**profile.model_dump(), **earlier, **given})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if not first["loc"]:  # a check of several fields together
@@ -188,12 +189,14 @@ def _config(
         raise BadConfig(f"{flag}: {first['msg']}; got {first['input']!r}") from None
 
 
-def _earlier(name: str, flags: argparse.Namespace) -> dict[str, Any]:
-    """The settings of the version to start from: weights fit networks of the same shape only."""
+def _earlier(name: str, flags: argparse.Namespace) -> "Provenance | None":
+    """How the version to start from was made: weights fit networks of the same shape only."""
     from model_store.places import open_store
 
+    if not flags.start or flags.profile:
+        return None
     origin = open_store(flags.store).open(flags.start).manifest.provenance
-    return dict(origin.config) if origin and origin.recipe == name else {}
+    return origin if origin and origin.recipe == name else None
 
 
 def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int:
@@ -206,9 +209,10 @@ def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int
     check_name(flags.name)
     if flags.data is not None and not flags.data.exists():
         raise DataError(f"--data {flags.data}: expected {kind.data_formats}; nothing is there")
+    earlier = _earlier(name, flags)
     order = Order(
         name=name,
-        profile=flags.profile or "quick",
+        profile=flags.profile or (earlier.profile if earlier else "quick"),
         store=flags.store,
         publish_as=flags.name,
         data=flags.data,
@@ -218,8 +222,7 @@ def _run(name: str, kind: "type[Recipe[Any]]", flags: argparse.Namespace) -> int
         start=flags.start,
         force=flags.force,
     )
-    earlier = _earlier(name, flags) if flags.start and not flags.profile else None
-    recipe = kind(_config(kind, flags, earlier))
+    recipe = kind(_config(kind, flags, earlier.config if earlier else {}))
     with Board(Console()) as board:
         run(order, recipe, board.line(flags.name))
     return 0

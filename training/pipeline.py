@@ -58,7 +58,7 @@ def run(order: Order, recipe: Recipe[Any], progress: Reporter) -> Manifest | Non
     torch.set_num_threads(recipe.config.threads)
     start = weights.open_start(store.open(order.start)) if order.start else None
     if start:
-        _check_start(start, order, recipe)
+        _check_start(start, order)
         recipe.take_over(start.bundle)
     recipe.load(order.data)
     if start:
@@ -97,10 +97,10 @@ def _work_folder(order: Order, store: Store, recipe: Recipe[Any]) -> Path:
     return store.root / ".training" / f"{order.publish_as}-{digest}"
 
 
-def _check_start(start: Start, order: Order, recipe: Recipe[Any]) -> None:
+def _check_start(start: Start, order: Order) -> None:
     """Raises BadConfig for another recipe's weights."""
     made_by = start.origin.recipe
-    if made_by != order.name or isinstance(recipe, OneShot):
+    if made_by != order.name:
         raise BadConfig(
             f"--from {start.ref}: expected a version made by {order.name}; got {made_by}"
         )
@@ -123,8 +123,8 @@ def _check_unseen(start: Start, order: Order, recipe: Recipe[Any]) -> None:
 
 
 def _check_no_worse(order: Order, recipe: Recipe[Any], scores: Evaluation, store: Store) -> None:
-    """Raises WorseScore where the version that a bare name means scores better on the same data,
-    split by the same seed. Other splits say nothing.
+    """Raises WorseScore where the version that a bare name means scores better on data of the same
+    source, split by the same seed. Other splits say nothing.
     """
     if not store.versions(order.publish_as):
         return
@@ -140,8 +140,8 @@ def _check_no_worse(order: Order, recipe: Recipe[Any], scores: Evaluation, store
     if value > better if recipe.lower_is_better else value < better:
         raise WorseScore(
             f"{metric.replace('_', ' ')} {value:.4g}, and {better:.4g} of {order.publish_as}@"
-            f"{served.version} on the same held-out data; nothing is published; --resume --force"
-            " publishes it all the same"
+            f"{served.version} on what the same seed holds out of the same data; nothing is"
+            " published; --resume --force publishes it all the same"
         )
 
 
@@ -155,20 +155,18 @@ def _draft(
     fitted: Sequence[Fitted],
     start: Start | None,
 ) -> Draft:
-    evaluation, weights_from = scores.description, recipe.weights
-    if start:
-        weights_from = f"{start.ref}, which started from {start.origin.weights}"
-        if order.data is not None:
-            evaluation += (
-                f" Training started from {start.ref}: where these data overlap with what it learned"
-                " from, the scores are optimistic."
-            )
+    evaluation = scores.description
+    if start and order.data is not None:
+        evaluation += (
+            f" Training started from {start.ref}: where these data overlap with what it learned"
+            " from, the scores are optimistic."
+        )
     return Draft(
         family=recipe.family,
         category=recipe.category,
         task=recipe.task,
         description=order.description or recipe.description,
-        license=recipe.license,
+        license=_license(recipe, start),
         graphs=graphs,
         verbs=package.verbs,
         metrics=scores.metrics,
@@ -182,12 +180,21 @@ def _draft(
             seed=recipe.config.seed,
             data=recipe.data_source,
             data_license=recipe.data_license,
-            weights=weights_from,
+            weights=recipe.weights,
             weights_license=recipe.weights_license,
+            start=start.ref if start else "",
             train_seconds=round(sum(fold.history.seconds for fold in fitted), 1),
             packages={package: version(package) for package in RECORDED},
         ),
     )
+
+
+def _license(recipe: Recipe[Any], start: Start | None) -> str:
+    """The recipe's, but what was learned under a stricter one stays under it, whatever is learned
+    on top.
+    """
+    earlier = start.bundle.manifest.license if start else Recipe.license
+    return recipe.license if earlier == Recipe.license else earlier
 
 
 def _announcement(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 from model_store.bundle import Bundle
 from model_store.manifest import Draft, Manifest
 from model_store.places import open_store
+from training import report, weights
 from training.errors import DataError, ParityError
 from training.quantize_rows import RowTrial, row_trial
 from training.quantize_text import TextTrial, text_trial
@@ -40,9 +41,8 @@ def quantize(wish: Wish) -> Manifest:
     trial = _trial(bundle, wish.texts)
     file = trial.graph.file
     with store.stage(wish.publish_as) as folder:
-        for other in bundle.manifest.files:
-            if other != file:
-                shutil.copyfile(bundle.path(other), folder / other)
+        for other in _kept(bundle.manifest, file):
+            shutil.copyfile(bundle.path(other), folder / other)
         trial.shrink(bundle.path(file), folder / file, wish.kind)
         before, after = trial.measure(bundle.path(file)), trial.measure(folder / file)
         if not _share_lost(trial, before, after) <= wish.most_loss:  # nor for what is no number
@@ -52,7 +52,20 @@ def quantize(wish: Wish) -> Manifest:
                 " is published"
             )
         draft = _draft(bundle.manifest, wish, trial, before, after)
+        card = report.card(wish.publish_as, draft, [])
+        (folder / report.CARD_FILE).write_text(card, encoding="utf-8")
         return store.publish(wish.publish_as, folder, draft)
+
+
+def _kept(manifest: Manifest, graph: str) -> list[str]:
+    """What the smaller model needs too: no pictures and no card, which tell of the scores it had,
+    and no weights, which are as large as ever.
+    """
+    return [
+        file
+        for file in manifest.files
+        if file not in (graph, report.CARD_FILE, weights.FILE) and not file.endswith(".png")
+    ]
 
 
 def _share_lost(trial: Trial, before: float, after: float) -> float:
@@ -80,6 +93,7 @@ def _draft(manifest: Manifest, wish: Wish, trial: Trial, before: float, after: f
         | {
             "description": f"{manifest.description} Weights in {wish.kind}.",
             "metrics": {trial.metric: after},
+            "parity": {},  # that was of the whole weights
             "baselines": {"float32": {trial.metric: before}},
             "evaluation": f"{words} {manifest.name}@{manifest.version}.",
         }

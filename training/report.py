@@ -40,7 +40,8 @@ def card(name: str, draft: Draft, pictures: Sequence[str], samples: str = "") ->
     table = "\n".join(
         "| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]
     )
-    worst = max(parity.max_difference for parity in draft.parity.values())
+    worst = max((parity.max_difference for parity in draft.parity.values()), default=None)
+    difference = "" if worst is None else f"ONNX Runtime differs from torch by at most {worst:.1e}."
     shown = "\n".join(f"![{stem.replace('_', ' ')}]({stem}.png)" for stem in pictures)
     pictures_section = f"\n## Pictures\n\n{shown}\n" if pictures else ""
     return f"""# {name}
@@ -56,7 +57,7 @@ def card(name: str, draft: Draft, pictures: Sequence[str], samples: str = "") ->
 
 {table}
 
-ONNX Runtime differs from torch by at most {worst:.1e}.
+{difference}
 
 {f"## Samples{chr(10) * 2}{samples}{chr(10) * 2}" if samples else ""}## Origin
 
@@ -72,8 +73,7 @@ def _origin(origin: Provenance | None) -> str:
     settings = ", ".join(f"{key}={value}" for key, value in origin.config.items())
     return f"""- Data: {origin.data} (licence: {origin.data_license}).
 - Weights: {origin.weights}{license_of_weights}.
-- Made by `modelhub train {origin.recipe} --profile {origin.profile} --seed {origin.seed}` in \
-{origin.train_seconds:.0f} s of training ({settings})."""
+- Made by `modelhub train {origin.order}` in {origin.train_seconds:.0f} s of training ({settings})."""
 
 
 def learning_curve(histories: Sequence[History]) -> Figure:

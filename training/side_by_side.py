@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from rich.console import Console
@@ -23,8 +24,8 @@ from training.progress import Board, Remote
 def train(
     names: Sequence[str], store: Place, console: Console, *, resume: bool = False
 ) -> dict[str, str]:
-    """Train and publish each, in this order. Which failed, and why. ``resume``: go on where an
-    earlier run was killed.
+    """Train and publish each, in this order. Which failed, and why: once a process is killed, for
+    want of memory say, all that had not ended. ``resume``: go on where an earlier run was killed.
     """
     context = multiprocessing.get_context("spawn")
     failed: dict[str, str] = {}
@@ -40,7 +41,7 @@ def train(
             for run in as_completed(runs):
                 try:
                     run.result()
-                except (TrainingError, StoreError) as error:
+                except (TrainingError, StoreError, BrokenProcessPool) as error:
                     failed[runs[run]] = str(error)
                     board.line(runs[run]).say(f"{runs[run]}: {error}")
         messages.put(None)

@@ -288,7 +288,8 @@ function origin(model) {
     facts([["data", from.data], ["data licence", from.data_license], ["weights", from.weights],
       ["weights licence", from.weights_license], ["training", `${number(from.train_seconds)} s`]]),
     h("h4", {}, "Make it again"),
-    code(`modelhub train ${from.recipe} --profile ${from.profile} --seed ${from.seed}`),
+    code(`modelhub train ${from.recipe} --profile ${from.profile} --seed ${from.seed}`
+      + (from.start ? ` --from ${from.start}` : "")),
     more("Settings", pairs(from.config)), more("Packages", pairs(from.packages)),
     card);
 }

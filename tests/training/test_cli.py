@@ -76,12 +76,14 @@ def test_training_from_a_version_has_its_settings_but_for_the_flags(
     modelhub: Callable[..., Result], tmp_path: Path
 ) -> None:
     words = ["train", "toy_faults", "--store", str(tmp_path / "models"), "--force"]
-    assert modelhub(*words, "--hidden", "5", "--no-bias", "--seed", "7", "--epochs", "2")[0] == 0
+    first = ["--profile", "full", "--hidden", "5", "--no-bias", "--seed", "7", "--epochs", "2"]
+    assert modelhub(*words, *first)[0] == 0
     assert modelhub(*words, "--from", "toy_faults@1", "--epochs", "1")[0] == 0
     origin = Store(tmp_path / "models").open("toy_faults@2").manifest.provenance
     assert origin
     config = ToyConfig.model_validate(origin.config)
     assert (config.hidden, config.bias, config.seed, config.epochs) == (5, False, 7, 1)
+    assert (origin.profile, origin.start) == ("full", "toy_faults@1")
 
     code, out, err = modelhub(*words, "--from", "toy_faults@9")
     assert (code, out) == (2, "")
@@ -228,14 +230,14 @@ def test_what_is_not_given_is_the_profiles() -> None:
     kind: type[Recipe[Any]] = Toy
     for profile in ("quick", "full"):
         flags = cli._flags("toy_faults", kind).parse_args(["--profile", profile])
-        assert cli._config(kind, flags) == Toy.profiles[profile]
+        assert cli._config(kind, flags, {}) == Toy.profiles[profile]
 
 
 def test_a_flag_wins_over_the_full_profile() -> None:
     flags = cli._flags("toy_faults", Toy).parse_args(["--profile", "full", "--epochs", "3"])
     full = Toy.profiles["full"]
     assert isinstance(flags, argparse.Namespace)
-    assert cli._config(Toy, flags) == full.model_copy(update={"epochs": 3})
+    assert cli._config(Toy, flags, {}) == full.model_copy(update={"epochs": 3})
 
 
 # --- the real script ---------------------------------------------------------------------------

@@ -270,7 +270,9 @@ def test_training_goes_on_where_an_earlier_version_ended(learned: Path) -> None:
     assert np.mean(warm.losses) < 0.7 * np.mean(fresh.losses)
     assert made
     assert made.provenance
-    assert made.provenance.weights == "toy@1, which started from from scratch"
+    assert (made.provenance.start, made.provenance.weights) == ("toy@1", "from scratch")
+    card = Store(learned).open("warm").path("card.md").read_text(encoding="utf-8")
+    assert "--seed 0 --from toy@1` in " in card
 
 
 def test_layer_for_other_shapes_begins_afresh_and_the_rest_goes_on(learned: Path) -> None:
@@ -321,6 +323,26 @@ def test_start_on_the_users_own_data_says_what_may_overlap(learned: Path, tmp_pa
     assert "started from toy@1: where these data overlap" in made.evaluation
 
 
+class Restricted(Toy):
+    """Learns from data that are not for all uses, unless the user gives others."""
+
+    def load(self, data: Path | None) -> None:
+        super().load(data)
+        if data is None:
+            self.license = "CC-BY-NC-4.0"
+
+
+def test_what_was_learned_under_a_stricter_licence_stays_under_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("\n".join(["a,b", *["1,2", "-1,-2"] * 120]))
+    run(order(tmp_path / "models"), Restricted(config()), Quiet())
+    own = order(tmp_path / "models", publish_as="mine", data=tmp_path / "mine.csv")
+    alone = run(own, Restricted(config()), Quiet())
+    later = run(replace(own, start="toy@1"), Restricted(config()), Quiet())
+    assert alone
+    assert later
+    assert (alone.license, later.license) == ("Apache-2.0", "CC-BY-NC-4.0")
+
+
 # --- never worse than what is served -----------------------------------------------------------
 
 
@@ -343,7 +365,9 @@ class Error(Toy):
 
 def test_version_that_scores_worse_than_the_served_one_is_not_published(tmp_path: Path) -> None:
     run(order(tmp_path), Toy(config()), Quiet())
-    words = r"accuracy 0\.5, and .* of toy@1 on the same held-out data; nothing is published"
+    words = (
+        r"accuracy 0\.5, and .* of toy@1 on what the same seed holds out .*; nothing is published"
+    )
     with pytest.raises(WorseScore, match=words):
         run(order(tmp_path), Worse(config()), Quiet())
     assert Store(tmp_path).versions("toy") == [1]

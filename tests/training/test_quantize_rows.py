@@ -50,6 +50,11 @@ def test_smaller_model_is_judged_on_held_out_rows_beside_the_one_it_came_from(
     if whole.evaluation and name != "mlp_diagnosis":  # that one's score is of all its folds
         assert made.baselines["float32"][metric] == pytest.approx(whole.metrics[metric], abs=1e-6)
     assert f"which is {name}@1" in made.evaluation
+    assert "weights.safetensors" not in made.files, "they are as large as ever"
+    assert not [file for file in made.files if file.endswith(".png")], "they show the old scores"
+    card = Store(store).open("small").path("card.md").read_text(encoding="utf-8")
+    assert f"| this model | {made.metrics[metric]:.4g} |" in card
+    assert not made.parity
     bundle = Store(store).open("small")
     bundle.verify()
     graph = onnx.load(bundle.path("model.onnx")).graph

@@ -290,8 +290,7 @@ class TransformerSentiment(Recipe[SentimentConfig]):
         )
 
     def _sample(self, rows: int) -> dict[str, Tensor]:
-        tokens, mask = pad([self.ids[row] for row in self.test[:rows]])
-        return {"tokens": tokens, "mask": mask}
+        return self._padded(self.test[:rows].tolist())
 
 
 def start_as_naive_bayes(
