@@ -73,7 +73,8 @@ def _origin(origin: Provenance | None) -> str:
     settings = ", ".join(f"{key}={value}" for key, value in origin.config.items())
     return f"""- Data: {origin.data} (licence: {origin.data_license}).
 - Weights: {origin.weights}{license_of_weights}.
-- Made by `modelhub train {origin.order}` in {origin.train_seconds:.0f} s of training ({settings})."""
+- Made by `modelhub train {origin.order}` in \
+{origin.train_seconds:.0f} s of training ({settings})."""
 
 
 def learning_curve(histories: Sequence[History]) -> Figure:
