@@ -174,6 +174,43 @@ def test_a_recipe_publishes_a_bundle_that_verifies(trained: "Trained", name: str
     assert Draft.model_fields.keys() < Manifest.model_fields.keys()
 
 
+LEARNS_TOKENS: dict[str, dict[str, Any]] = {
+    "rnn_translator": {"vocabulary": 300},
+    "rnn_writer": {"vocabulary": 300},
+    "transformer_sentiment": {"vocabulary": 300},
+    "transformer_speller": {"pairs": 40},
+    "transformer_translator": {"vocabulary": 300},
+    "transformer_writer": {"vocabulary": 300},
+}
+"""Recipes whose tokens are learned → settings with which they would learn others."""
+
+
+def test_recipes_that_learn_their_tokens_are_known(trained: "Trained") -> None:
+    store = Store(trained.store)
+    scratch = [name for name in trained.recipes if recipes.find(name).weights == "from scratch"]
+    files = {name: store.open(name).manifest.files for name in scratch}
+    assert {n for n, f in files.items() if any(file.endswith(".json") for file in f)} == set(
+        LEARNS_TOKENS
+    )
+
+
+@pytest.mark.parametrize("name", LEARNS_TOKENS)
+def test_training_from_an_earlier_version_keeps_its_tokens(
+    trained: "Trained", name: str, tmp_path: Path
+) -> None:
+    """Its weights are for these very tokens."""
+    bundle = Store(trained.store).open(name)
+    kind = recipes.find(name)
+    settings = {**kind.smoke, **LEARNS_TOKENS[name]}
+    recipe = kind(kind.profiles["quick"].model_copy(update=settings))
+    recipe.take_over(bundle)
+    recipe.load(None)
+    recipe.package(recipe.build(0), tmp_path)
+    tokens = [file for file in bundle.manifest.files if file.endswith(".json")]
+    for file in tokens:
+        assert (tmp_path / file).read_bytes() == bundle.path(file).read_bytes()
+
+
 @every_recipe
 def test_every_number_of_rows_and_every_length_is_a_named_axis(
     trained: "Trained", name: str
