@@ -19,51 +19,33 @@ these did it was not separated.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-from pydantic import Field, model_validator
+from typing import ClassVar
 
 from model_store.manifest import Family
-from training.parts.decoder import Shape, check_heads
 from training.parts.encoder_decoder import EncoderDecoder, encoder_decoder_exports
 from training.parts.saying_anew import NETWORK
 from training.parts.translating import Translating, TranslatingConfig
 from training.recipe import Config, Networks, Package
 
 
-class TransformerTranslatorConfig(TranslatingConfig):
-    """Settings of the Transformer and of the sentences."""
-
-    heads: int = Field(default=4, ge=1, description="attention heads")
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> Self:
-        check_heads(self.width, self.heads)
-        return self
-
-
-class TransformerTranslator(Translating[TransformerTranslatorConfig]):
+class TransformerTranslator(Translating[TranslatingConfig]):
     """Learns what to say next of a translation from the source and what was said."""
 
     family: ClassVar[Family] = "transformer"
     description = "Translates English into Spanish, in the language of the Bible."
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": TransformerTranslatorConfig(
+        "quick": TranslatingConfig(
             epochs=4, batch_size=64, learning_rate=3e-3, width=192, layers=2, dropout=0.0
         ),
-        "full": TransformerTranslatorConfig(
+        "full": TranslatingConfig(
             epochs=24, batch_size=96, learning_rate=2e-3, width=256, layers=3, dropout=0.2
         ),
     }
-    smoke: ClassVar[Mapping[str, Any]] = {**Translating.smoke, "heads": 2}
 
     def build(self, fold: int) -> Networks:
         del fold
-        settings, size = self.config, self.source_tokenizer.get_vocab_size()
-        shape = Shape(
-            settings.width, settings.layers, settings.heads, settings.context, settings.dropout
-        )
-        network = EncoderDecoder(size, size, shape, tied=True)
+        size = self.source_tokenizer.get_vocab_size()
+        network = EncoderDecoder(size, size, self.config.shape, tied=True)
         network.begin_with(self.vectors())
         return {NETWORK: network}
 
