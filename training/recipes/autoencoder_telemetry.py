@@ -23,13 +23,11 @@ of the work. One network instead of four fell to 0.986 with one seed (on another
 """
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from model_store.inputs.table import Column
 from training.data import shuttle
 from training.data.labelled_rows import LabelledRows
 from training.parts.normal_rows import NormalRows, NormalRowsConfig
@@ -57,11 +55,4 @@ class AutoencoderTelemetry(NormalRows[TelemetryConfig]):
     }
 
     def read(self, data: Path | None) -> LabelledRows:
-        readings = shuttle.own(data, self.config.label_column) if data else shuttle.shuttle()
-        return LabelledRows(
-            tuple(Column(name=name) for name in readings.columns),
-            readings.values,
-            readings.anomalous,
-            str(data) if data else f"river {version('river')}, Shuttle (Statlog, NASA)",
-            "the user's own" if data else shuttle.LICENSE,
-        )
+        return shuttle.own(data, self.config.label_column) if data else shuttle.shuttle()
