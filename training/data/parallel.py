@@ -85,7 +85,7 @@ def _of_table(file: Path) -> list[tuple[str, str]]:
 def _lines(file: Path) -> list[str]:
     """Split at line feeds only: other breaks may be in a text, and would shift all that follows."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file}: expected UTF-8 text; got byte {error.start} that is not"
