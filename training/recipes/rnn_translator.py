@@ -11,7 +11,8 @@ word for word by IBM model 1                            39.8    9.4
 the source as it is                                     16.4    0.05
 ======================================================  =====  =====
 
-Neither the four epochs of quick nor the full profile were run yet.
+Neither profile was run as a whole yet: these are one and two of quick's four epochs. By chrF two
+are as good as word for word, no better; whether four are is not known.
 """
 
 from collections.abc import Mapping
