@@ -49,7 +49,15 @@ def test_lines_that_say_nothing_or_hardly_the_same_are_left_out_and_counted(
     lines = [*LINES, ("", "x"), ("y", " "), ("short", "very " * 9 + "long"), LINES[0]]
     assert parallel.own(folder(tmp_path, lines)).note == (
         "Of 304 lines 2 were left out as empty on one side, 1 as more than 3 times as long on one"
-        " side, 1 as there before."
+        " side as is usual, 1 as there before."
+    )
+
+
+def test_a_language_that_needs_many_more_letters_is_not_left_out(tmp_path: Path) -> None:
+    lines = [(f"{n}行", f"this is the line number {n}") for n in range(300)]
+    assert (
+        "lines 0 were left out as empty on one side, 0 as"
+        in parallel.own(folder(tmp_path, lines)).note
     )
 
 
