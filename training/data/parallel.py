@@ -15,7 +15,7 @@ FORMATS = (
     " the same, or a .tsv file of source, tab and target; UTF-8"
 )
 MOST_RATIO = 3.0
-"""Of the lengths of two texts that say the same."""
+"""Of the lengths of two texts that say the same, beside what is usual of both languages."""
 SPLIT_SEED = 0
 """The split never follows the run's seed: scores of several seeds are on the same lines."""
 
@@ -28,9 +28,11 @@ class Read:
     note: str
 
 
-def are_alike(source: str, target: str) -> bool:
-    """Neither is so much longer that they hardly say the same."""
-    shorter, longer = sorted((len(source), len(target)))
+def are_alike(source: str, target: str, usual: float = 1.0) -> bool:
+    """Neither is so much longer that they hardly say the same. ``usual``: how many times as long as
+    a source a target is; English is three times as long as Chinese.
+    """
+    shorter, longer = sorted((usual * len(source), len(target)))
     return longer <= MOST_RATIO * shorter
 
 
@@ -39,19 +41,17 @@ def own(path: Path) -> Read:
     DataError.
     """
     lines = _of_folder(path) if path.is_dir() else _of_table(path)
+    full = [(source, target) for source, target in lines if source and target]
+    lengths = [sum(len(line[side]) for line in full) for side in (0, 1)]
+    usual = lengths[1] / lengths[0] if full else 1.0
+    alike = [pair for pair in full if are_alike(*pair, usual)]
     said: dict[str, str] = {}
-    empty, unlike = 0, 0
-    for source, target in lines:
-        if not source or not target:
-            empty += 1
-        elif not are_alike(source, target):
-            unlike += 1
-        else:
-            said.setdefault(source, target)
-    again = len(lines) - empty - unlike - len(said)
+    for source, target in alike:
+        said.setdefault(source, target)
     note = (
-        f"Of {len(lines):,} lines {empty:,} were left out as empty on one side, {unlike:,} as more"
-        f" than {MOST_RATIO:g} times as long on one side, {again:,} as there before."
+        f"Of {len(lines):,} lines {len(lines) - len(full):,} were left out as empty on one side,"
+        f" {len(full) - len(alike):,} as more than {MOST_RATIO:g} times as long on one side as is"
+        f" usual, {len(alike) - len(said):,} as there before."
     )
     try:
         parts = pairs.own([Pair(source, (target,)) for source, target in said.items()], SPLIT_SEED)
@@ -85,7 +85,7 @@ def _of_table(file: Path) -> list[tuple[str, str]]:
 def _lines(file: Path) -> list[str]:
     """Split at line feeds only: other breaks may be in a text, and would shift all that follows."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file}: expected UTF-8 text; got byte {error.start} that is not"

@@ -6,15 +6,15 @@ out. The file is read straight from the package: importing `river` costs seconds
 
 import gzip
 import importlib.util
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from model_store.inputs.table import Column
 from model_store.spec import FLOAT32_MAX
 from training.data import csv_file
-from training.data.labelled_rows import MIN_ROWS, labels
+from training.data.labelled_rows import MIN_ROWS, LabelledRows, labels
 from training.errors import DataError
 
 PACKAGE = "river"
@@ -23,19 +23,7 @@ LABEL = "anomaly"
 LICENSE = "BSD-3-Clause (package); UCI Statlog (Shuttle), CC BY 4.0"
 
 
-@dataclass(frozen=True)
-class Readings:
-    """Float32 ``values`` ``[rows, columns]`` and, where known, bool ``anomalous`` ``[rows]``."""
-
-    columns: tuple[str, ...]
-    values: npt.NDArray[np.float32]
-    anomalous: npt.NDArray[np.bool_] | None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-def shuttle() -> Readings:
+def shuttle() -> LabelledRows:
     """49,097 rows of 9 columns, 3,511 of them anomalous. Raises DataError."""
     path = _packaged()
     with gzip.open(path, "rt") as file:
@@ -43,22 +31,25 @@ def shuttle() -> Readings:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     if header[-1] != LABEL:
         raise DataError(f"{path}: expected {LABEL!r} as the last column; got {header[-1]!r}")
-    return Readings(tuple(header[:-1]), table[:, :-1], table[:, -1] == 1)
+    columns = tuple(Column(name=name) for name in header[:-1])
+    source = f"{PACKAGE} {version(PACKAGE)}, Shuttle (Statlog, NASA)"
+    return LabelledRows(columns, table[:, :-1], table[:, -1] == 1, source, LICENSE)
 
 
-def own(path: Path, label_column: str | None) -> Readings:
+def own(path: Path, label_column: str | None) -> LabelledRows:
     """A user's CSV of numbers. ``label_column`` has 1 at an anomaly, 0 elsewhere; None says that
     nobody knows and nearly all rows are normal. Raises DataError.
     """
     table = csv_file.read(path, min_rows=MIN_ROWS)
-    columns = tuple(name for name in table.header if name and name != label_column)
-    if not columns:
+    names = [name for name in table.header if name and name != label_column]
+    if not names:
         raise DataError(f"{path}: expected columns of numbers beside {label_column!r}; got none")
-    values = np.stack([table.numbers(name) for name in columns], axis=1)
+    values = np.stack([table.numbers(name) for name in names], axis=1)
     if np.abs(values).max() > FLOAT32_MAX:
         raise DataError(f"{path}: expected numbers of 32-bit size; got {np.abs(values).max():.3g}")
     anomalous = labels(table, label_column) if label_column else None
-    return Readings(columns, values.astype(np.float32), anomalous)
+    columns = tuple(Column(name=name) for name in names)
+    return LabelledRows(columns, values.astype(np.float32), anomalous, str(path), "the user's own")
 
 
 def _packaged() -> Path:

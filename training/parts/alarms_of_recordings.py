@@ -89,6 +89,8 @@ def metrics(verdicts: Sequence[Verdict], alike: Sequence[str]) -> dict[str, floa
         "worst_noisy_roc_auc": min(_auc(v.noisy_sound, [part]) for v in verdicts
                                    for part in v.noisy_faulty.values()),
     }  # fmt: skip
+    noisy = [float((verdict.noisy_sound > verdict.threshold).mean()) for verdict in verdicts]
+    found["noisy_false_alarm_rate"] = fmean(noisy)
     if alike:
         found["caught_at_same_load"] = fmean(fmean(v.caught[n] for n in alike) for v in verdicts)
         found["roc_auc_at_same_load"] = fmean(
@@ -118,24 +120,26 @@ def rms(windows: Array) -> Array:
     return loud
 
 
-def pca_of_spectrum(known: Array) -> Scorer:
-    """What is left of the log-spectrum beside its main directions in ``known``."""
+def pca(known: Array, look: Callable[[Array], Array]) -> Scorer:
+    """What is left beside the main directions of ``known``. ``look``: windows ``[N, T]`` → the
+    numbers that are looked at ``[N, F]``.
+    """
     from sklearn.decomposition import PCA
 
-    rows = _log_spectrum(known)
+    rows = look(known)
     centre, spread = rows.mean(0), rows.std(0) + 1e-6
     size = min(PCA_SIZE, *rows.shape)
-    pca = PCA(size, random_state=0).fit((rows - centre) / spread)
+    main = PCA(size, random_state=0).fit((rows - centre) / spread)
 
     def score(windows: Array) -> Array:
-        scaled = (_log_spectrum(windows) - centre) / spread
-        left: Array = np.square(scaled - pca.inverse_transform(pca.transform(scaled))).mean(1)
+        scaled = (look(windows) - centre) / spread
+        left: Array = np.square(scaled - main.inverse_transform(main.transform(scaled))).mean(1)
         return left
 
     return score
 
 
-def _log_spectrum(windows: Array) -> Array:
+def log_spectrum(windows: Array) -> Array:
     length = windows.shape[1]
     power = np.square(np.abs(np.fft.rfft(windows * np.hanning(length), axis=1)))
     logs: Array = np.log(power[:, 1 : int(USED * length / 2)] + 1e-9)

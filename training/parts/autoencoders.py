@@ -64,8 +64,12 @@ class Detector(nn.Module):
         with torch.no_grad():
             parts = [self._errors(part)[0].mean(0) for part in torch.split(normal, PART)]
             errors = torch.cat(parts)
-        self.register_buffer("usual", errors.mean() + 1e-6)
         self.register_buffer("groups", torch.eye(errors.shape[1]) if groups is None else groups)
+        self._take_as_usual(errors)
+
+    def _take_as_usual(self, errors: Tensor) -> None:
+        """Those of normal items ``[N, F]``"""
+        self.register_buffer("usual", errors.mean() + 1e-6)
 
     def _errors(self, values: Tensor) -> tuple[Tensor, Tensor]:
         rows = self.transform(values)
@@ -88,19 +92,10 @@ class BalancedDetector(Detector):
     each: Tensor  # [G]
     whole: Tensor  # []
 
-    def __init__(
-        self,
-        transform: nn.Module,
-        autoencoders: nn.Module,
-        normal: Tensor,
-        groups: Tensor | None = None,
-    ) -> None:
-        super().__init__(transform, autoencoders, normal, groups)
-        with torch.no_grad():
-            parts = [self._errors(part)[0].mean(0) for part in torch.split(normal, PART)]
-            errors = torch.cat(parts) @ self.groups
-        self.register_buffer("each", errors.mean(0) + 1e-6)
-        self.register_buffer("whole", (errors / self.each).log1p().sum(1).mean() + 1e-6)
+    def _take_as_usual(self, errors: Tensor) -> None:
+        told = errors @ self.groups
+        self.register_buffer("each", told.mean(0) + 1e-6)
+        self.register_buffer("whole", (told / self.each).log1p().sum(1).mean() + 1e-6)
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw items ``[B, ...]`` → ``[B]``, ``[B, G]``, ``[B, M·Z]``"""

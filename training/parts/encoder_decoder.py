@@ -3,6 +3,7 @@ and the two graphs that do so. Knows no tokenizer, no recipe and no task.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,14 +84,33 @@ class EncoderDecoder(nn.Module):
 
 
 class Remember(nn.Module):
-    """The half that reads."""
+    """The half that reads, of any network that has a ``remember``."""
 
-    def __init__(self, network: EncoderDecoder) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        return self.network.remember(tokens, mask)
+        memory: tuple[Tensor, ...] = self.network.remember(tokens, mask)
+        return memory
+
+
+def encoder_export(
+    network: nn.Module,
+    sample: Callable[[int], tuple[Tensor, Tensor, Tensor]],
+    memory: Sequence[str],
+    lengths: tuple[int, ...],
+) -> GraphExport:
+    """The graph that reads; ``memory``: what its outputs are called."""
+
+    def source(rows: int) -> dict[str, Tensor]:
+        tokens, mask, _ = sample(rows)
+        return {"tokens": tokens, "mask": mask}
+
+    axes = {"tokens": {1: "time"}, "mask": {1: "time"}} | {name: {2: "time"} for name in memory}
+    return GraphExport(
+        Remember(network), source, memory, axes=axes, batching=Batching(pad={"time": lengths})
+    )
 
 
 def encoder_decoder_exports(
@@ -106,10 +126,6 @@ def encoder_decoder_exports(
     shape = network.decoder.shape
     memory = cache_names(CROSS, shape.layers)
 
-    def source(rows: int) -> dict[str, Tensor]:
-        tokens, mask, _ = sample(rows)
-        return {"tokens": tokens, "mask": mask}
-
     def continued(rows: int) -> dict[str, Tensor]:
         tokens, mask, said = sample(rows)
         with torch.no_grad():
@@ -117,12 +133,9 @@ def encoder_decoder_exports(
         given = dict(zip(memory, remembered, strict=True))
         return {"tokens": said, "mask": mask, **given}
 
-    axes = {"tokens": {1: "time"}, "mask": {1: "time"}} | {name: {2: "time"} for name in memory}
     return {
         MAIN_GRAPH: decoder_export(
             network.decoder, continued, start=(end,), end=(end,), source=Source(graph=ENCODER)
         ),
-        ENCODER: GraphExport(
-            Remember(network), source, memory, axes=axes, batching=Batching(pad={"time": lengths})
-        ),
+        ENCODER: encoder_export(network, sample, memory, lengths),
     }

@@ -3,7 +3,8 @@ the autoencoders, the alarm, the baselines, the graph. Such a recipe adds its ro
 
 Trained on normal rows alone: to be rebuilt through a narrow middle, a cell must follow from the
 others, and in an anomaly it does not. The score is the squared error over what a normal row has, so
-it is about 1 on normal rows, and it is the sum of what each column adds.
+it is about 1 on normal rows, and it is the sum of what each column adds; a recipe may have another
+``detector``.
 """
 
 from abc import abstractmethod

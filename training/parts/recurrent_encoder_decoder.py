@@ -13,10 +13,10 @@ from model_store.decoding import Decoding, Source
 from model_store.manifest import MAIN_GRAPH, Batching
 from training.parts.decoder import CrossAttention, Shape, pick
 from training.parts.decoder_graph import MAX_ROWS
+from training.parts.encoder_decoder import ENCODER, encoder_export
 from training.parts.gated import Gated
 from training.recipe import GraphExport
 
-ENCODER = "encoder"
 KEY, VALUE = "cross.key", "cross.value"
 PAST, PRESENT = "past_state", "present_state"
 
@@ -130,17 +130,6 @@ class RecurrentEncoderDecoder(nn.Module):
         return F.dropout(flow, self.shape.dropout, self.training)
 
 
-class Remember(nn.Module):
-    """The half that reads."""
-
-    def __init__(self, network: RecurrentEncoderDecoder) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.remember(tokens, mask)
-
-
 class Served(nn.Module):
     """The half that says, as its graph has it: tokens, wanted, the source's mask, key and value,
     then each layer's state.
@@ -175,10 +164,6 @@ def recurrent_encoder_decoder_exports(
     past, present = (
         [f"{stem}.{layer}" for layer in range(len(network.layers))] for stem in (PAST, PRESENT)
     )
-
-    def source(rows: int) -> dict[str, Tensor]:
-        tokens, mask, _ = sample(rows)
-        return {"tokens": tokens, "mask": mask}
 
     def continued(rows: int) -> dict[str, Tensor]:
         tokens, mask, said = sample(rows)
@@ -218,16 +203,5 @@ def recurrent_encoder_decoder_exports(
         ),
         reference=reference,
     )
-    encoder = GraphExport(
-        Remember(network),
-        source,
-        [KEY, VALUE],
-        axes={
-            "tokens": {1: "time"},
-            "mask": {1: "time"},
-            KEY: {2: "time"},
-            VALUE: {2: "time"},
-        },
-        batching=Batching(pad={"time": lengths}),
-    )
+    encoder = encoder_export(network, sample, (KEY, VALUE), lengths)
     return {MAIN_GRAPH: decoder, ENCODER: encoder}

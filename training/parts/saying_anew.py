@@ -4,18 +4,21 @@ recipe adds its pairs, its tokenizers, its network, its scores and its graphs.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_store.answers.text import TextAnswer
 from model_store.bundle import Bundle
-from model_store.manifest import Category
+from model_store.inputs.text import TextInput
+from model_store.manifest import Category, Verb
 from training.data.pairs import Pair, Parts
 from training.errors import DataError
+from training.parts.decoder import Shape, check_heads
 from training.parts.muon import Muon, MuonConfig
 from training.parts.search import search
 from training.parts.tokens import END, by_length, kept_tokenizer, pad
@@ -43,6 +46,7 @@ class SayingConfig(MuonConfig):
 
     width: int = Field(default=128, ge=32, multiple_of=32, description="width of a token's vector")
     layers: int = Field(default=2, ge=1, description="layers that read, and as many that say")
+    heads: int = Field(default=4, ge=1, description="attention heads")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="of what each layer adds")
     smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="of the wanted probabilities, spread over all tokens"
@@ -56,6 +60,15 @@ class SayingConfig(MuonConfig):
     bfloat16: bool = Field(default=False, description="multiply in bfloat16 while learning")
     pairs: int = Field(default=0, ge=0, description="learn from so many pairs only; 0: all")
 
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        check_heads(self.width, self.heads)
+        return self
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.width, self.layers, self.heads, self.context, self.dropout)
+
 
 S = TypeVar("S", bound=SayingConfig)
 
@@ -64,6 +77,8 @@ class SayingAnew(Recipe[S]):
     """Learns to tell each token of the answer from the source and the tokens before."""
 
     category: ClassVar[Category] = "text"
+    padded: ClassVar[tuple[int, ...]]
+    """What sources are padded to, and to the longest."""
     source_tokenizer: Any
     target_tokenizer: Any
     earlier: tuple[Any, Any] | None = None
@@ -183,6 +198,27 @@ class SayingAnew(Recipe[S]):
             for place, text in zip(places, self.target_tokenizer.decode_batch(found), strict=True):
                 said[place] = text
         return said
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """What sources are padded to, the longest among them."""
+        longest = self.config.max_source
+        return (*(length for length in self.padded if length < longest), longest)
+
+    def generate(self, source_tokenizer: str, target_tokenizer: str, example: str) -> Verb:
+        """The verb, by the files of both tokenizers."""
+        settings = self.config
+        return Verb(
+            input=TextInput(tokenizer=source_tokenizer, max_tokens=settings.max_source),
+            answer=TextAnswer(
+                tokenizer=target_tokenizer,
+                temperature=0,
+                beams=settings.beams,
+                length_penalty=settings.length_penalty,
+                max_tokens=settings.context - 1,
+            ),
+            example=example,
+        )
 
     def sample(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sources, their mask and the beginnings of as long answers, for the graphs' proof."""

@@ -11,8 +11,6 @@ from pydantic import Field
 from sacrebleu import corpus_bleu, corpus_chrf
 from torch import Tensor
 
-from model_store.answers.text import TextAnswer
-from model_store.inputs.text import TextInput
 from model_store.manifest import Verb
 from training.data import parallel, verses
 from training.data.pairs import Pair
@@ -22,8 +20,6 @@ from training.parts.tokens import learn_byte_tokenizer
 from training.parts.word_for_word import WordForWord
 from training.recipe import Evaluation, Networks
 
-LENGTHS = (16, 32, 64)
-"""What sources are padded to, and to the longest."""
 TOKENIZER = "tokenizer.json"
 SHOWN = 12
 
@@ -50,9 +46,11 @@ class Translating(SayingAnew[T]):
     """
 
     task = "translation"
+    padded = (16, 32, 64)
     data_formats = parallel.FORMATS
     smoke: ClassVar[Mapping[str, Any]] = {
-        "epochs": 1, "pairs": 300, "width": 32, "layers": 1, "vocabulary": 1000, "beams": 1,
+        "epochs": 1, "pairs": 300, "width": 32, "heads": 2, "layers": 1, "vocabulary": 1000,
+        "beams": 1,
     }  # fmt: skip
 
     def load(self, data: Path | None) -> None:
@@ -76,12 +74,6 @@ class Translating(SayingAnew[T]):
         """Of the tokens, to begin with: float32 ``[V, D]``."""
         size = self.source_tokenizer.get_vocab_size()
         return torch.from_numpy(kindred(self.lesson, size, self.config.width))
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """What sources are padded to."""
-        longest = self.config.max_source
-        return (*(length for length in LENGTHS if length < longest), longest)
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
         test = self.parts.test
@@ -110,20 +102,9 @@ class Translating(SayingAnew[T]):
     def verb(self, folder: Path) -> Verb:
         """``generate``; writes the tokenizer of both sides."""
         self.source_tokenizer.save(str(folder / TOKENIZER))
-        settings = self.config
         # Short enough whatever the settings: of those that are checked, the shortest.
         ids, _ = min(self.checks, key=lambda pair: len(pair[0]))
-        return Verb(
-            input=TextInput(tokenizer=TOKENIZER, max_tokens=settings.max_source),
-            answer=TextAnswer(
-                tokenizer=TOKENIZER,
-                temperature=0,
-                beams=settings.beams,
-                length_penalty=settings.length_penalty,
-                max_tokens=settings.context - 1,
-            ),
-            example=self.source_tokenizer.decode(ids),
-        )
+        return self.generate(TOKENIZER, TOKENIZER, self.source_tokenizer.decode(ids))
 
 
 def scores(test: Sequence[Pair], said: Sequence[str]) -> dict[str, float]:

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 ROUNDS = 5
+MOST = 30_000
+"""Sentences that are learned from: each costs memory by the product of its lengths."""
 WORD = re.compile(r"\w+|[^\w\s]")
 BLANK_BEFORE = re.compile(r"\s+([,.;:?!»”’)\]])")
 
 
 class WordForWord:
-    """Learns at once from sentences and their translations."""
+    """Learns at once from the first :data:`MOST` sentences and their translations."""
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
-        ones, others = ([WORD.findall(text) for text in side] for side in (sources, targets))
+        ones, others = ([WORD.findall(text) for text in side[:MOST]] for side in (sources, targets))
         one_of, other_of = _places(ones), _places(others)
         given, said, slot = [], [], []
         slots = 0

@@ -11,17 +11,15 @@ word for word by IBM model 1                            39.8    9.4
 the source as it is                                     16.4    0.05
 ======================================================  =====  =====
 
-Neither the four epochs of quick nor the full profile were run yet.
+Neither profile was run as a whole yet: these are one and two of quick's four epochs. By chrF two
+are as good as word for word, no better; whether four are is not known.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-from pydantic import Field, model_validator
+from typing import ClassVar
 
 from model_store.manifest import Family
-from training.parts.decoder import Shape, check_heads
 from training.parts.recurrent_encoder_decoder import (
     RecurrentEncoderDecoder,
     recurrent_encoder_decoder_exports,
@@ -31,18 +29,7 @@ from training.parts.translating import Translating, TranslatingConfig
 from training.recipe import Config, Networks, Package
 
 
-class RnnTranslatorConfig(TranslatingConfig):
-    """Settings of the units and of the sentences."""
-
-    heads: int = Field(default=4, ge=1, description="attention heads that look at the source")
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> Self:
-        check_heads(self.width, self.heads)
-        return self
-
-
-class RnnTranslator(Translating[RnnTranslatorConfig]):
+class RnnTranslator(Translating[TranslatingConfig]):
     """Learns what to say next from the source and from what it keeps of what it said."""
 
     family: ClassVar[Family] = "rnn"
@@ -51,22 +38,18 @@ class RnnTranslator(Translating[RnnTranslatorConfig]):
         " with attention."
     )
     profiles: ClassVar[Mapping[str, Config]] = {
-        "quick": RnnTranslatorConfig(
+        "quick": TranslatingConfig(
             epochs=4, batch_size=64, learning_rate=3e-3, width=256, layers=1, dropout=0.0
         ),
-        "full": RnnTranslatorConfig(
+        "full": TranslatingConfig(
             epochs=16, batch_size=64, learning_rate=3e-3, width=384, layers=2, dropout=0.2
         ),
     }
-    smoke: ClassVar[Mapping[str, Any]] = {**Translating.smoke, "heads": 2}
 
     def build(self, fold: int) -> Networks:
         del fold
-        settings, size = self.config, self.source_tokenizer.get_vocab_size()
-        shape = Shape(
-            settings.width, settings.layers, settings.heads, settings.context, settings.dropout
-        )
-        network = RecurrentEncoderDecoder(size, shape)
+        size = self.source_tokenizer.get_vocab_size()
+        network = RecurrentEncoderDecoder(size, self.config.shape)
         network.begin_with(self.vectors())
         return {NETWORK: network}
 

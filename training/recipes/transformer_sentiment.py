@@ -261,7 +261,7 @@ class TransformerSentiment(Recipe[SentimentConfig]):
         plain = baselines(self.texts, self.labels, every, self.test)
         return Evaluation(metrics, plain, description, figures)
 
-    def _padded(self, rows: Sequence[int]) -> dict[str, Tensor]:
+    def _padded(self, rows: Iterable[int]) -> dict[str, Tensor]:
         tokens, mask = pad([self.ids[row] for row in rows])
         return {"tokens": tokens, "mask": mask}
 
@@ -273,7 +273,7 @@ class TransformerSentiment(Recipe[SentimentConfig]):
         example = "A gripping film with a wonderful cast."
         graph = GraphExport(
             Served(network),
-            self._sample,
+            lambda rows: self._padded(self.test[:rows]),
             ["probabilities", "embedding"],
             axes={"tokens": {1: "time"}, "mask": {1: "time"}},
             batching=Batching(max_rows=64, pad={"time": LENGTHS}),
@@ -288,9 +288,6 @@ class TransformerSentiment(Recipe[SentimentConfig]):
                 "embed": Verb(input=text, answer=VectorAnswer(size=size), example=example),
             },
         )
-
-    def _sample(self, rows: int) -> dict[str, Tensor]:
-        return self._padded(self.test[:rows].tolist())
 
 
 def start_as_naive_bayes(

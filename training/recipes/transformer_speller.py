@@ -15,24 +15,20 @@ On the 2,000 words that stop it, four beams instead of one take quick from 7.37 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from model_store.answers.text import TextAnswer
-from model_store.inputs.text import TextInput
-from model_store.manifest import Family, Verb
+from model_store.manifest import Family
 from training.data import pronunciations
 from training.data.pairs import Pair
-from training.parts.decoder import Shape, check_heads
 from training.parts.encoder_decoder import EncoderDecoder, encoder_decoder_exports
 from training.parts.letter_windows import LetterWindows, distance
 from training.parts.saying_anew import NETWORK, SayingAnew, SayingConfig, samples_table
 from training.parts.tokens import END, UNKNOWN
 from training.recipe import Config, Evaluation, Networks, Package
 
-LENGTHS = (8, 16, 32)
 LETTERS, SOUNDS = "letters.json", "sounds.json"
 SHOWN = 16
 
@@ -40,16 +36,10 @@ SHOWN = 16
 class SpellerConfig(SayingConfig):
     """Settings of the Transformer and of a user's own CSV."""
 
-    heads: int = Field(default=4, ge=1, description="attention heads")
     word_column: str = Field(default="word", description="own data: column of the words")
     pronunciation_column: str = Field(
         default="pronunciation", description="own data: column of the sounds, apart by blanks"
     )
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> Self:
-        check_heads(self.width, self.heads)
-        return self
 
 
 class TransformerSpeller(SayingAnew[SpellerConfig]):
@@ -57,6 +47,7 @@ class TransformerSpeller(SayingAnew[SpellerConfig]):
 
     family: ClassVar[Family] = "transformer"
     task = "pronunciation"
+    padded = (8, 16, 32)
     lower_is_better = True
     description = "Says how an English word is spoken, in the sounds of the CMU dictionary."
     data_formats = (
@@ -93,12 +84,11 @@ class TransformerSpeller(SayingAnew[SpellerConfig]):
 
     def build(self, fold: int) -> Networks:
         del fold
-        settings = self.config
-        shape = Shape(
-            settings.width, settings.layers, settings.heads, settings.context, settings.dropout
+        letters, sounds = (
+            tokenizer.get_vocab_size()
+            for tokenizer in (self.source_tokenizer, self.target_tokenizer)
         )
-        letters, sounds = self.source_tokenizer, self.target_tokenizer
-        return {NETWORK: EncoderDecoder(letters.get_vocab_size(), sounds.get_vocab_size(), shape)}
+        return {NETWORK: EncoderDecoder(letters, sounds, self.config.shape)}
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
         test = self.parts.test
@@ -125,24 +115,12 @@ class TransformerSpeller(SayingAnew[SpellerConfig]):
     def package(self, networks: Networks, folder: Path) -> Package:
         self.source_tokenizer.save(str(folder / LETTERS))
         self.target_tokenizer.save(str(folder / SOUNDS))
-        settings = self.config
-        verb = Verb(
-            input=TextInput(tokenizer=LETTERS, max_tokens=settings.max_source),
-            answer=TextAnswer(
-                tokenizer=SOUNDS,
-                temperature=0,
-                beams=settings.beams,
-                length_penalty=settings.length_penalty,
-                max_tokens=settings.context - 1,
-            ),
-            example=self.parts.test[0].source,
-        )
-        longest = settings.max_source
+        verb = self.generate(LETTERS, SOUNDS, self.parts.test[0].source)
         graphs = encoder_decoder_exports(
             networks[NETWORK],  # type: ignore[arg-type]
             self.sample,
             end=self.end,
-            lengths=(*(length for length in LENGTHS if length < longest), longest),
+            lengths=self.lengths,
         )
         return Package(graphs, {"generate": verb})
 

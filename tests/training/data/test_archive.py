@@ -142,6 +142,24 @@ def test_same_file_comes_by_http_where_the_tool_is_missing_or_fails(
     assert [path.name for path in cache.iterdir()] == [wanted.file]
 
 
+def test_a_download_that_breaks_off_is_an_error_that_is_told(
+    cache: Path, tools: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del tools
+
+    def promises_more(handler: http.server.SimpleHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(WORDS)
+
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "do_GET", promises_more)
+    del mirror
+    with pytest.raises(DataError, match=r"data_1.*deb: IncompleteRead.*; give your own"):
+        fetch(SYSTEM)
+    assert list(cache.iterdir()) == []
+
+
 def test_error_says_what_the_tool_and_what_the_server_answered(
     cache: Path, tools: Path, mirror: Path
 ) -> None:

@@ -12,7 +12,8 @@ LINES = [(f"line number {n}", f"línea número {n}") for n in range(300)]
 
 def folder(path: Path, lines: list[tuple[str, str]]) -> Path:
     for name, side in ((parallel.SOURCE_FILE, 0), (parallel.TARGET_FILE, 1)):
-        (path / name).write_text("\n".join(line[side] for line in lines) + "\n", encoding="utf-8")
+        text = "\n".join(line[side] for line in lines) + "\n"
+        (path / name).write_bytes(text.encode())
     return path
 
 
@@ -29,8 +30,17 @@ def test_two_files_and_a_table_are_read_alike(tmp_path: Path) -> None:
 
 
 def test_other_breaks_than_line_feeds_do_not_shift_what_follows(tmp_path: Path) -> None:
-    lines = [("a\u2028line\x85of one", "una línea de uno"), *LINES]
-    assert "of 301 lines 0" in parallel.own(folder(tmp_path, lines)).note.lower()
+    lines = [("a\u2028line\x85of\rone", "una línea de uno"), *LINES]
+    assert "Of 301 lines 0" in parallel.own(folder(tmp_path, lines)).note
+
+
+def test_lines_as_windows_ends_them_are_read_alike(tmp_path: Path) -> None:
+    ends = {}
+    for end in ("\n", "\r\n"):
+        table = tmp_path / f"{len(end)}.tsv"
+        table.write_bytes("".join(f"{one}\t{other}{end}" for one, other in LINES).encode())
+        ends[end] = parallel.own(table)
+    assert ends["\n"] == ends["\r\n"]
 
 
 def test_lines_that_say_nothing_or_hardly_the_same_are_left_out_and_counted(
@@ -39,7 +49,15 @@ def test_lines_that_say_nothing_or_hardly_the_same_are_left_out_and_counted(
     lines = [*LINES, ("", "x"), ("y", " "), ("short", "very " * 9 + "long"), LINES[0]]
     assert parallel.own(folder(tmp_path, lines)).note == (
         "Of 304 lines 2 were left out as empty on one side, 1 as more than 3 times as long on one"
-        " side, 1 as there before."
+        " side as is usual, 1 as there before."
+    )
+
+
+def test_a_language_that_needs_many_more_letters_is_not_left_out(tmp_path: Path) -> None:
+    lines = [(f"{n}行", f"this is the line number {n}") for n in range(300)]
+    assert (
+        "lines 0 were left out as empty on one side, 0 as"
+        in parallel.own(folder(tmp_path, lines)).note
     )
 
 

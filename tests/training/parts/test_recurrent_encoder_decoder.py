@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.export import export
-from training.parts.decoder import Shape
+from training.parts.decoder import CrossAttention, Shape
 from training.parts.encoder_decoder import EncoderDecoder
 from training.parts.gated import Gated
 from training.parts.recurrent_encoder_decoder import (
@@ -85,11 +85,17 @@ def test_it_begins_with_the_vectors_it_is_given() -> None:
         speaker.begin_with(vectors)
         assert torch.equal(speaker.lookup.weight[7], before[7])
         assert torch.equal(speaker.lookup.weight[8], vectors[8])
+        attentions = [part for part in speaker.modules() if isinstance(part, CrossAttention)]
+        assert attentions
+        for cross in attentions:
+            assert torch.equal(cross.key.weight, cross.query.weight), "like looks at like"
 
 
-def test_a_gated_layer_is_torchs() -> None:
+def test_a_gated_layer_goes_on_from_its_state() -> None:
     layer = Gated(4, 6)
     flow, before = torch.randn(2, 5, 4), torch.randn(2, 6)
-    said, after = layer(flow, before)
-    assert said.shape == (2, 5, 6)
-    torch.testing.assert_close(said[:, -1], after)
+    whole, last = layer(flow, before)
+    first, state = layer(flow[:, :2], before)
+    rest, after = layer(flow[:, 2:], state)
+    torch.testing.assert_close(torch.cat([first, rest], 1), whole)
+    torch.testing.assert_close(after, last)

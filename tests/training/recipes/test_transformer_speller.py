@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.conftest import Silent
 from training.data.pairs import Pair
 from training.export import export
 from training.fit import fit
@@ -15,15 +16,6 @@ from training.verify import verify
 
 SMALL = {"epochs": 1, "learning_rate": 3e-3, "width": 32, "heads": 2, "layers": 1, "dropout": 0.0}
 CONSONANTS, VOWELS = "bdgklmnprst", "aeiou"
-
-
-class Watch:
-    """A reporter for a run that no one watches."""
-
-    def start(self, label: str, steps: int) -> None: ...
-    def advance(self, loss: float, validation: float | None, steps: int = 1) -> None: ...
-    def stop(self, note: str) -> None: ...
-    def say(self, words: str) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +41,7 @@ def speller(words: Path, **settings: object) -> TransformerSpeller:
 
 def test_it_learns_a_language_and_the_table_does_too(words: Path) -> None:
     recipe = speller(words, epochs=25, batch_size=64, average=0.9)
-    fitted = fit(recipe, 0, device="cpu", progress=Watch())
+    fitted = fit(recipe, 0, device="cpu", progress=Silent())
     scores = recipe.evaluate([fitted.networks])
     assert scores.metrics["phoneme_error"] < 0.1
     assert scores.baselines["table_of_letter_windows"]["phoneme_error"] < 0.02
@@ -77,7 +69,7 @@ def test_padding_changes_no_score_and_is_not_learned(words: Path) -> None:
 
 def test_answers_are_those_of_their_own_source_whatever_the_order(words: Path) -> None:
     recipe = speller(words, epochs=4, batch_size=64)
-    network = fit(recipe, 0, device="cpu", progress=Watch()).networks[NETWORK]
+    network = fit(recipe, 0, device="cpu", progress=Silent()).networks[NETWORK]
     sources = [pair.source for pair in recipe.parts.test[:20]]
     together = recipe.say(network, sources, 1)
     assert recipe.say(network, sources[::-1], 1) == together[::-1]

@@ -8,6 +8,7 @@ import pytest
 
 from model_store.manifest import Manifest
 from model_store.store import Store
+from tests.conftest import Silent
 from tests.service.server import serving
 from training.parts.saying_anew import NETWORK
 from training.parts.translating import Translating
@@ -18,15 +19,6 @@ SMALL = {"width": 32, "heads": 2, "layers": 1, "vocabulary": 300, "batch_size": 
          "bfloat16": False, "beams": 2, "epochs": 12}  # fmt: skip
 WORDS = {"the": "el", "old": "viejo", "king": "rey", "saw": "vió", "house": "libro", "and": "y",
          "sent": "envió", "river": "río", "man": "hombre", "people": "pueblo"}  # fmt: skip
-
-
-class Watch:
-    """A reporter for a run that no one watches."""
-
-    def start(self, label: str, steps: int) -> None: ...
-    def advance(self, loss: float, validation: float | None, steps: int = 1) -> None: ...
-    def stop(self, note: str) -> None: ...
-    def say(self, words: str) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +64,7 @@ def learned(
 
     recipe = Kept(kind.profiles["quick"].model_copy(update=SMALL))
     store = tmp_path_factory.mktemp(request.param)
-    run(Order(request.param, "quick", store, "translator", data=lines), recipe, Watch())
+    run(Order(request.param, "quick", store, "translator", data=lines), recipe, Silent())
     return Learned(recipe, published[NETWORK], store)
 
 
