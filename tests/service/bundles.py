@@ -74,6 +74,14 @@ def save(
     return Graph(file=file, inputs=inputs, outputs=outputs, batching=batching or Batching())
 
 
+def _save_tokenizer(folder: Path, words: tuple[str, ...]) -> None:
+    """One that knows these words; the first stands for all others."""
+    vocabulary = {word: place for place, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=words[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
 def draft_of(graphs: Mapping[str, Graph], verbs: Mapping[Any, Verb], **facts: Any) -> Draft:
     return Draft(
         **{
@@ -206,10 +214,7 @@ def words(folder: Path) -> Draft:
     graph = save(
         folder, nodes, inputs, outputs, constants, batching=Batching(max_rows=8, pad={"T": PAD})
     )
-    vocabulary = {word: place for place, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=WORDS[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    _save_tokenizer(folder, WORDS)
     verb = Verb(
         input=TextInput(max_tokens=8),
         answer=ClassesAnswer(labels=("negative", "positive")),
@@ -452,10 +457,7 @@ def reciter(folder: Path) -> Draft:
     decoding = Decoding(
         form="state", cache={"past": "present"}, wanted="wanted", context=32, end=(end,)
     )
-    vocabulary = {word: place for place, word in enumerate(RECITED)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=RECITED[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    _save_tokenizer(folder, RECITED)
     verb = Verb(input=TextInput(mask=None), answer=TextAnswer(temperature=0), example="one two")
     return draft_of(
         {"model": graph.model_copy(update={"decoding": decoding})},
@@ -549,22 +551,20 @@ def windows(folder: Path) -> Draft:
         helper.make_node("ReduceMean", ["flat", "axes"], ["bright"], keepdims=1),
         helper.make_node("Div", ["bright", "white"], ["share"]),
         helper.make_node("Mul", ["share", "sure"], ["scores"]),
-        helper.make_node("Mul", ["share", "none"], ["zero"]),
-        helper.make_node("Add", ["zero", "places"], ["flat_boxes"]),
-        helper.make_node("Reshape", ["flat_boxes", "shape"], ["boxes"]),
-        helper.make_node("Add", ["zero_three", "kinds"], ["float_classes"]),
-        helper.make_node("Cast", ["float_classes"], ["classes"], to=TensorProto.INT64),
+        helper.make_node("Shape", ["image"], ["rows"], start=0, end=1),
+        helper.make_node("Concat", ["rows", "one_two"], ["repeats"], axis=0),
+        helper.make_node("Concat", ["rows", "one"], ["repeats_of_classes"], axis=0),
+        helper.make_node("Tile", ["places", "repeats"], ["boxes"]),
+        helper.make_node("Tile", ["kinds", "repeats_of_classes"], ["classes"]),
     ]
-    nodes.insert(6, helper.make_node("Mul", ["share", "none_three"], ["zero_three"]))
     constants = [
         constant("axes", [1], "int64"),
         constant("white", 255),
         constant("sure", [[1, 0.5, 0]]),
-        constant("none", [[0] * 12]),
-        constant("none_three", [[0] * 3]),
-        constant("places", [[0, 0, 1, 0.5, 0.5, 0.5, 1, 1, 0, 0, 0, 0]]),
-        constant("kinds", [[0, 1, 0]]),
-        constant("shape", [-1, 3, 4], "int64"),
+        constant("one", [1], "int64"),
+        constant("one_two", [1, 1], "int64"),
+        constant("places", [[[0, 0, 1, 0.5], [0.5, 0.5, 1, 1], [0, 0, 0, 0]]]),
+        constant("kinds", [[0, 1, 0]], "int64"),
     ]
     graph = save(folder, nodes, inputs, outputs, constants)
     verb = Verb(
@@ -603,6 +603,44 @@ def silhouette(folder: Path) -> Draft:
     )
 
 
+def spots(folder: Path) -> Draft:
+    """Image → how bright it is, from 0 to 255, anomalous above 100; its map is what the graph saw
+    of it.
+    """
+    inputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 4, 4)),)
+    outputs = (
+        Tensor(name="score", dtype="float32", shape=("N",)),
+        Tensor(name="contributions", dtype="float32", shape=("N", 1)),
+        Tensor(name="map", dtype="uint8", shape=("N", 1, 4, 4)),
+    )
+    nodes = [
+        helper.make_node("Identity", ["image"], ["map"]),
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "rest"], ["score"], keepdims=0),
+        helper.make_node("Unsqueeze", ["score", "axes"], ["contributions"]),
+    ]
+    constants = [constant("rest", [1, 2, 3], "int64"), constant("axes", [1], "int64")]
+    graph = save(folder, nodes, inputs, outputs, constants)
+    answer = AnomalyAnswer(features=("light",), threshold=100, false_alarm_rate=0.01, map="map")
+    verb = Verb(
+        input=ImageInput(height=4, width=4, channels=1), answer=answer, example=[[255] * 4] * 4
+    )
+    return draft_of({"model": graph}, {"score": verb}, task="spots", description="Finds light.")
+
+
+def negative(folder: Path) -> Draft:
+    """Image → what is dark in it bright, and the other way round, as large as it came."""
+    sides: Shape = ("N", 3, "H", "W")
+    inputs = (Tensor(name="picture", dtype="uint8", shape=sides),)
+    outputs = (Tensor(name="image", dtype="uint8", shape=sides),)
+    node = helper.make_node("Sub", ["white", "picture"], ["image"])
+    graph = save(folder, [node], inputs, outputs, [constant("white", 255, "uint8")])
+    verb = Verb(
+        input=ImageInput(tensor="picture"), answer=ImageAnswer(), example=[[[255, 0, 0]] * 2]
+    )
+    return draft_of({"model": graph}, {"generate": verb}, task="negative")
+
+
 MAKERS: dict[str, Callable[[Path], Draft]] = {
     maker.__name__: maker
     for maker in (
@@ -612,12 +650,15 @@ MAKERS: dict[str, Callable[[Path], Draft]] = {
         tide,
         tones,
         stamps,
+        inks,
         codec,
         reciter,
         snail,
         pilot,
         windows,
         silhouette,
+        spots,
+        negative,
     )
 }
 
