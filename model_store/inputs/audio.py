@@ -28,6 +28,8 @@ BEGINNINGS = {b"RIFF": "audio/wav", b"RIFX": "audio/wav", b"fLaC": "audio/flac",
 """libsndfile's many other parsers stay out of reach of strangers' bytes."""
 MIN_RATE, MAX_RATE = 1_000, 384_000
 MAX_CHANNELS = 8
+PIECE = 65_536
+"""Samples of each channel that are decoded at a time."""
 MAX_AMPLITUDE = 8.0
 """Full scale is 1. Recordings in floats may go over it, but nothing sensible does by 18 dB."""
 UNKNOWN_BYTES = 0x7FFF_0000
@@ -135,14 +137,17 @@ class AudioInput(InputKind):
 
     def _decode(self, data: bytes) -> Recording:
         """Raises ItemError."""
+        parts = [np.zeros(0, dtype=np.float32)]
         with self._file(data) as file:
-            # One more than promised would be as wrong as one less.
-            samples = file.read(file.frames + 1, dtype="float32", always_2d=True)
+            # Piece by piece: never are all channels of all of it in memory.
+            while len(piece := file.read(PIECE, dtype="float32", always_2d=True)):
+                parts.append(piece.mean(axis=1, dtype=np.float32))
             promised, rate = file.frames, file.samplerate
+        samples = np.concatenate(parts)
         if len(samples) != promised:
             kind = FORMATS[media_type_of(data)]
             raise _cut_off(kind, f"{len(samples):,} of {promised:,} samples")
-        return Recording(samples.mean(axis=1, dtype=np.float32), rate)
+        return Recording(samples, rate)
 
     @contextlib.contextmanager
     def _file(self, data: bytes) -> Iterator[Any]:

@@ -54,6 +54,18 @@ def test_boxes_are_in_pixels_of_the_picture_that_was_sent(
     assert (quarter["label"], quarter["box"]) == ("door", [4, 2, 8, 4])
 
 
+def test_how_sure_boxes_must_be_and_how_many_there_are_may_be_said(server: Server) -> None:
+    def labels(**parameters: Any) -> list[str]:
+        reply = server.predict("predict", "windows", [[255] * 4] * 4, **parameters)
+        return [box["label"] for box in reply.json()["outputs"][0]["boxes"]]
+
+    assert labels() == labels(min_score=0.5) == ["sky", "door"]
+    assert labels(min_score=0.6) == labels(max_boxes=1) == ["sky"]
+    refusal = server.predict("predict", "windows", [[255] * 4] * 4, min_score=2)
+    assert refusal.status_code == 422
+    assert "min_score" in refusal.json()["detail"]
+
+
 @each_way
 def test_a_mask_has_the_size_that_was_sent(server: Server, given: dict[str, Any]) -> None:
     answer = ask(server, "silhouette", "predict", given)
