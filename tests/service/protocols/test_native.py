@@ -291,6 +291,7 @@ def test_one_model_tells_all_about_itself(server: Server) -> None:
     listed = server.client.get("/v1/models", params={"q": "shades"}).json()["data"][0]
     assert {key: body[key] for key in listed} == listed
     assert set(body["signature"]) == {"predict", "embed"}
+    assert (body["provider"], body["device"]) == ("CPUExecutionProvider", "cpu")
     assert body["signature"]["predict"]["input"]["height"] == 4
     assert body["signature"]["predict"]["answer"]["labels"] == ["dark", "bright"]
     assert body["graphs"]["model"]["file"] == "model.onnx"
