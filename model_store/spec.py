@@ -103,9 +103,12 @@ class InputKind(Spec, ABC):
 class AnswerKind(Spec, ABC):
     """How the rows a graph gave for one item become the JSON answer."""
 
-    compressed: ClassVar[bool] = False
-    """An answer may be packed from far more than its bytes: a server does it off its event loop."""
     parameters: ClassVar[type[Parameters]] = Parameters
+
+    @property
+    def compressed(self) -> bool:
+        """An answer is packed from far more than its bytes: a server does it off its event loop."""
+        return False
 
     @abstractmethod
     def answer(

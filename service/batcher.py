@@ -210,7 +210,7 @@ class Batcher:
                 if not self._await_work():
                     return
                 self._work_while_due()
-            except Exception:
+            except Exception:  # a worker that ended would leave its queue unanswered for ever
                 if self.loop.is_closed():
                     return  # nobody is left to answer
                 log.exception("%s: a worker stumbled and goes on", self._name)
@@ -254,7 +254,7 @@ class Batcher:
             self._running[me] = time.monotonic()  # first: rows are in the queue or in hand
             self._collect(work)
             self._serve(way, work.batch, work)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the entries in hand are owed an answer
             log.exception("batch of %d entries failed in the loop itself", len(work.batch))
             fault = ModelFault(f"the batch could not be served ({type(error).__name__})")
             with self._lock:

@@ -15,8 +15,10 @@ TOO_MUCH = "the run asked for more memory than there is"
 GRAPH_ID = "gpu_graph_id"
 """ONNX Runtime's name for the CUDA graph of a run; -1 is a run without."""
 NO_GRAPH = -1
-MAX_PLACES = 64
-"""Sets of shapes that get a place; each holds its inputs, and with graphs its outputs."""
+MAX_PLACES, MAX_BYTES = 64, 2**30
+"""Sets of shapes that get a place, and what their inputs may take; with graphs, outputs come on
+top.
+"""
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -70,6 +72,7 @@ class Places:
         self._session, self._outputs = session, outputs
         self._device, self._graphs = device, graphs
         self._made: dict[object, _Place] = {}
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def run(self, tensors: Tensors) -> list[Array] | None:
@@ -79,12 +82,14 @@ class Places:
             place = self._made.get(shapes)
             if place:
                 return place.run(tensors)
-            if len(self._made) == MAX_PLACES:
+            size = sum(array.nbytes for array in tensors.values())
+            if len(self._made) == MAX_PLACES or self._bytes + size > MAX_BYTES:
                 return None
             graph_id = len(self._made) if self._graphs else NO_GRAPH
             place = _Place(self._session, self._outputs, self._device, graph_id)
             arrays = place.make(tensors)
             self._made[shapes] = place
+            self._bytes += size
             return arrays
 
 

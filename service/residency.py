@@ -14,7 +14,7 @@ from functools import partial
 
 from model_store.errors import NotFound
 from model_store.store import Store
-from service.devices import least_taken, spread
+from service.devices import gpu_of, least_taken, spread
 from service.errors import NoRoom, NotReady
 from service.ground import Ground
 from service.loaded import LoadedModel, load, trim_memory, weight_bytes
@@ -55,6 +55,8 @@ class Residency:
         self.failed: dict[VersionKey, Failure] = {}
         self.displaced: set[str] = set()
         """Models that made room for others; they come back when they are asked for."""
+        self._bound_for: dict[VersionKey, tuple[str, int]] = {}
+        """The device of a version that is being loaded, and the bytes of its weights."""
         self._sizes: dict[VersionKey, int] = {}
         """What versions took when they were last in memory."""
 
@@ -87,7 +89,7 @@ class Residency:
         try:
             bundle = await loop.run_in_executor(self._pool, self._store.open, f"{name}@{version}")
             await self._make_room(key, self._sizes.get(key, weight_bytes(bundle)))
-            ground = self._ground.on(self._device())
+            ground = self._ground.on(self._device(key, weight_bytes(bundle)))
             model = await loop.run_in_executor(self._pool, load, bundle, ground, self._telemetry)
             await self._admit(key, model)
         except (NotFound, NoRoom):
@@ -99,6 +101,7 @@ class Residency:
             raise NotReady(f"{name}@{version} failed to load: {reason}") from None
         finally:
             del self.coming[key]
+            self._bound_for.pop(key, None)
         self.failed.pop(key, None)
         self.displaced.discard(name)
         self.loaded[key] = model
@@ -112,12 +115,18 @@ class Residency:
         wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** (tries - 1))
         self.failed[key] = Failure(reason, tries, time.monotonic() + wait_s)
 
-    def _device(self) -> str:
-        """Of those that the settings name, the one whose models weigh least."""
+    def _device(self, key: VersionKey, size: int) -> str:
+        """Of those that the settings name, the one whose models weigh least, with those that are
+        on their way there.
+        """
         weights: Counter[str] = Counter()
         for model in self.loaded.values():
             weights[model.device] += weight_bytes(model.bundle)
-        return least_taken(spread(self._ground.settings.device), weights)
+        for device, coming in self._bound_for.values():
+            weights[f"cuda:{gpu_of(device)}"] += coming
+        device = least_taken(spread(self._ground.settings.device), weights)
+        self._bound_for[key] = device, size
+        return device
 
     # --- room ----------------------------------------------------------------------------------
 

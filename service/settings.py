@@ -1,15 +1,25 @@
 """Every knob of the server. The only reader of the environment (prefix ``MODELHUB_``)."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_store.places import Place, place
 
 Key = Annotated[SecretStr, Field(min_length=1)]
 DEVICES = r"^(auto|cpu|cuda(:\d{1,2})?(,cuda:\d{1,2})*(,cpu)?)$"
+
+
+def _device(words: str) -> str:
+    if not re.fullmatch(DEVICES, words):
+        raise PydanticCustomError(
+            "device", "expected auto, cpu, cuda or cuda:0,cuda:1; got '{words}'", {"words": words}
+        )
+    return words
 
 
 class Settings(BaseSettings):
@@ -25,9 +35,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks one")
-    device: str = Field(
+    device: Annotated[str, AfterValidator(_device)] = Field(
         default="auto",
-        pattern=DEVICES,
+        json_schema_extra={"pattern": DEVICES},
         description="where graphs run: auto (CUDA where it works), cpu, cuda, or GPUs that models"
         " are spread over, cuda:0,cuda:1; with ,cpu at the end the CPU will do where CUDA fails",
     )

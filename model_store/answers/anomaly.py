@@ -26,6 +26,10 @@ class AnomalyAnswer(AnswerKind):
     threshold: float
     false_alarm_rate: float = Field(gt=0, lt=1)
 
+    @property
+    def compressed(self) -> bool:
+        return self.map is not None
+
     def answer(
         self, tensors: Tensors, context: Mapping[str, Any], parameters: object
     ) -> dict[str, Any]:

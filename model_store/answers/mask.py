@@ -2,14 +2,13 @@
 the size of the picture that was sent.
 """
 
-import base64
-import io
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from model_store.png import png
 from model_store.spec import AnswerKind, Array, Tensors
 
 
@@ -18,11 +17,13 @@ class MaskAnswer(AnswerKind):
     first label.
     """
 
-    compressed: ClassVar[bool] = True
-
     kind: Literal["mask"] = "mask"
     tensor: str = "mask"
     labels: tuple[str, ...] = Field(min_length=2, max_length=256)
+
+    @property
+    def compressed(self) -> bool:
+        return True
 
     def answer(
         self, tensors: Tensors, context: Mapping[str, Any], parameters: object
@@ -39,17 +40,15 @@ class MaskAnswer(AnswerKind):
         shares = counts / mask.size
         size = context.get("width", mask.shape[1]), context.get("height", mask.shape[0])
         return {
-            "mask": {"b64": _png(mask, size)},
+            "mask": {"b64": png(_resized(mask, size)[None])},
             "labels": list(self.labels),
             "share": dict(zip(self.labels, shares.tolist(), strict=True)),
         }
 
 
-def _png(mask: Array, size: tuple[int, int]) -> str:
+def _resized(mask: Array, size: tuple[int, int]) -> Array:
     """Each pixel of the result has the class of the one that is nearest."""
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(mask)).resize(size, Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    picture = Image.fromarray(np.ascontiguousarray(mask))
+    return np.asarray(picture.resize(size, Image.Resampling.NEAREST))

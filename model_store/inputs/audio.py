@@ -7,7 +7,9 @@ spectra and the like are in the graph.
 
 import base64
 import binascii
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -26,6 +28,8 @@ BEGINNINGS = {b"RIFF": "audio/wav", b"RIFX": "audio/wav", b"fLaC": "audio/flac",
 """libsndfile's many other parsers stay out of reach of strangers' bytes."""
 MIN_RATE, MAX_RATE = 1_000, 384_000
 MAX_CHANNELS = 8
+PIECE = 65_536
+"""Samples of each channel that are decoded at a time."""
 MAX_AMPLITUDE = 8.0
 """Full scale is 1. Recordings in floats may go over it, but nothing sensible does by 18 dB."""
 UNKNOWN_BYTES = 0x7FFF_0000
@@ -98,9 +102,10 @@ class AudioInput(InputKind):
         return buffer.getvalue(), "audio/wav"
 
     def seconds(self, data: bytes) -> float:
-        """How long the recording in a file lasts. Raises ItemError."""
-        found = self._decode(data)
-        return len(found.samples) / found.rate
+        """How long the recording in a file lasts, by its header. Raises ItemError."""
+        with self._file(data) as file:
+            seconds: float = file.frames / file.samplerate
+        return seconds
 
     def _open(self, item: object) -> Recording:
         data = _bytes(item)
@@ -132,6 +137,21 @@ class AudioInput(InputKind):
 
     def _decode(self, data: bytes) -> Recording:
         """Raises ItemError."""
+        parts = [np.zeros(0, dtype=np.float32)]
+        with self._file(data) as file:
+            # Piece by piece: never are all channels of all of it in memory.
+            while len(piece := file.read(PIECE, dtype="float32", always_2d=True)):
+                parts.append(piece.mean(axis=1, dtype=np.float32))
+            promised, rate = file.frames, file.samplerate
+        samples = np.concatenate(parts)
+        if len(samples) != promised:
+            kind = FORMATS[media_type_of(data)]
+            raise _cut_off(kind, f"{len(samples):,} of {promised:,} samples")
+        return Recording(samples, rate)
+
+    @contextlib.contextmanager
+    def _file(self, data: bytes) -> Iterator[Any]:
+        """A recording whose header is in order, to be read. Raises ItemError."""
         import soundfile
 
         kind = FORMATS[media_type_of(data)]
@@ -139,17 +159,12 @@ class AudioInput(InputKind):
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
                 self._check_header(file)
-                # One more than promised would be as wrong as one less.
-                samples = file.read(file.frames + 1, dtype="float32", always_2d=True)
-                promised, rate = file.frames, file.samplerate
+                yield file
         except (soundfile.SoundFileError, ValueError, TypeError) as error:
             raise ItemMismatch(
                 f"expected a {kind} recording; got {show(data)} that do not decode"
                 f" ({type(error).__name__})"
             ) from None
-        if len(samples) != promised:
-            raise _cut_off(kind, f"{len(samples):,} of {promised:,} samples")
-        return Recording(samples.mean(axis=1, dtype=np.float32), rate)
 
     def _check_header(self, file: Any) -> None:
         if file.format not in {"WAV", "WAVEX", "FLAC", "OGG"}:

@@ -1,7 +1,7 @@
 """What texts that are being said feel of a long prompt that arrives among them.
 
-So many streams run; once all have begun, the prompt arrives. The longest gap of each until its
-first token is here is given in the streams' usual gaps: those of before.
+So many streams run; once all have begun, the prompt arrives. The longest gap of any until its first
+token is here is given in the streams' usual gaps: those of before.
 """
 
 import asyncio
@@ -51,8 +51,8 @@ def measure(
 async def _arrival(
     control: Control, model: str, short: Sequence[Task], long: Task
 ) -> tuple[Heard, Heard, float]:
-    """What the streams heard before the prompt came and until its first token, and when that was,
-    in seconds.
+    """What the streams heard before the prompt came and until its first token and the gaps that it
+    fell into were over, and when it came, in seconds.
     """
     before, during, alone = Heard(), Heard(), Heard()
     streams = [await _connect(control, before) for _ in short]
@@ -69,6 +69,9 @@ async def _arrival(
         for stream in streams:
             stream.heard = during
         await newcomer.ask(long.request(control, model), long.wanted)
+        enough = len(during.gaps_s) + len(streams)
+        while len(during.gaps_s) < enough:
+            await _while_said(said, 0.001)
         for stream in streams:
             stream.heard = Heard()
         await _while_said(said, 0)

@@ -3,37 +3,29 @@
 Each graph's answer can be worked out on paper, so a test knows what is right without running it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, models, pre_tokenizers
+from onnx import TensorProto, helper
 
 from model_store.answers.action import ActionAnswer
 from model_store.answers.anomaly import AnomalyAnswer
-from model_store.answers.boxes import BoxesAnswer
 from model_store.answers.classes import ClassesAnswer
 from model_store.answers.forecast import ForecastAnswer
-from model_store.answers.image import ImageAnswer
-from model_store.answers.mask import MaskAnswer
 from model_store.answers.text import TextAnswer
 from model_store.answers.transcript import TranscriptAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.decoding import Decoding
 from model_store.inputs.audio import AudioInput
 from model_store.inputs.image import ImageInput
-from model_store.inputs.none import Attribute, NoneInput
 from model_store.inputs.series import SeriesInput
 from model_store.inputs.table import Column, TableInput
 from model_store.inputs.text import TextInput
-from model_store.manifest import Batching, Draft, Graph, Manifest, Provenance, Tensor, Verb
+from model_store.manifest import Batching, Draft, Manifest, Tensor, Verb
 from model_store.store import Store
-
-Shape: TypeAlias = tuple[int | str, ...]
-ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": TensorProto.UINT8}
+from tests.service.by_hand import constant, draft_of, save, save_tokenizer
+from tests.service.picture_bundles import inks, negative, silhouette, spots, stamps, windows
 
 PAD = (4, 8)
 """Lengths the text graph is padded to."""
@@ -41,65 +33,6 @@ WORDS = ("[UNK]", "good", "bad", "fine", "poor")
 RECITED = ("[UNK]", "one", "two", "three", "four", "[END]")
 WEIGHTS = (9.0, 2.0, -2.0, 1.0, -1.0)
 """What each word adds. The first is what padding would add, were it not masked."""
-
-
-def _value(name: str, dtype: str, shape: Shape) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, ELEMENTS[dtype], list(shape))
-
-
-def constant(name: str, value: Any, dtype: str = "float32") -> onnx.TensorProto:
-    return numpy_helper.from_array(np.array(value, dtype=dtype), name)
-
-
-def save(
-    folder: Path,
-    nodes: list[onnx.NodeProto],
-    inputs: tuple[Tensor, ...],
-    outputs: tuple[Tensor, ...],
-    constants: list[onnx.TensorProto],
-    *,
-    file: str = "model.onnx",
-    batching: Batching | None = None,
-) -> Graph:
-    graph = helper.make_graph(
-        nodes,
-        "graph",
-        [_value(t.name, t.dtype, t.shape) for t in inputs],
-        [_value(t.name, t.dtype, t.shape) for t in outputs],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(folder / file))
-    return Graph(file=file, inputs=inputs, outputs=outputs, batching=batching or Batching())
-
-
-def draft_of(graphs: Mapping[str, Graph], verbs: Mapping[Any, Verb], **facts: Any) -> Draft:
-    return Draft(
-        **{
-            "family": "other",
-            "category": "other",
-            "description": "Made by hand for a test.",
-            "license": "Apache-2.0",
-            "metrics": {"accuracy": 0.75},
-            "baselines": {"guess": {"accuracy": 0.5}},
-            "evaluation": "by hand",
-            **facts,
-        },
-        graphs=dict(graphs),
-        verbs=dict(verbs),
-        parity={},
-        provenance=Provenance(
-            recipe="by_hand",
-            profile="quick",
-            config={},
-            seed=0,
-            data="none",
-            data_license="CC0-1.0",
-            train_seconds=0.0,
-            packages={},
-        ),
-    )
 
 
 def shades(folder: Path) -> Draft:
@@ -206,10 +139,7 @@ def words(folder: Path) -> Draft:
     graph = save(
         folder, nodes, inputs, outputs, constants, batching=Batching(max_rows=8, pad={"T": PAD})
     )
-    vocabulary = {word: place for place, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=WORDS[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    save_tokenizer(folder, WORDS)
     verb = Verb(
         input=TextInput(max_tokens=8),
         answer=ClassesAnswer(labels=("negative", "positive")),
@@ -302,97 +232,6 @@ def tide(folder: Path) -> Draft:
     )
 
 
-def stamps(folder: Path) -> Draft:
-    """Nothing → a 2×4 picture of the noise; labels ``a`` and ``b`` are 0 and 100 brighter."""
-    inputs = (
-        Tensor(name="noise", dtype="float32", shape=("N", 8)),
-        Tensor(name="label", dtype="int64", shape=("N",)),
-    )
-    outputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 2, 4)),)
-    nodes = [
-        helper.make_node("Mul", ["noise", "twenty"], ["spread"]),
-        helper.make_node("Add", ["spread", "grey"], ["greys"]),
-        helper.make_node("Gather", ["lift", "label"], ["lifts"]),
-        helper.make_node("Unsqueeze", ["lifts", "axes"], ["column"]),
-        helper.make_node("Add", ["greys", "column"], ["lifted"]),
-        helper.make_node("Clip", ["lifted", "black", "white"], ["clipped"]),
-        helper.make_node("Reshape", ["clipped", "shape"], ["floats"]),
-        helper.make_node("Cast", ["floats"], ["image"], to=TensorProto.UINT8),
-    ]
-    constants = [
-        constant("twenty", 20),
-        constant("grey", 80),
-        constant("lift", [0, 100]),
-        constant("axes", [1], "int64"),
-        constant("black", 0),
-        constant("white", 255),
-        constant("shape", [-1, 1, 2, 4], "int64"),
-    ]
-    graph = save(folder, nodes, inputs, outputs, constants)
-    verb = Verb(
-        input=NoneInput(noise_size=8, labels=("a", "b")),
-        answer=ImageAnswer(),
-        example={"label": "a", "seed": 7},
-    )
-    return draft_of(
-        {"model": graph},
-        {"generate": verb},
-        family="gan",
-        category="vision",
-        task="stamps",
-        description="Draws stamps that never were.",
-    )
-
-
-def inks(folder: Path) -> Draft:
-    """Nothing → a 1×1 picture of the asked ``ink``, in the asked ``tone``; the noise adds to it."""
-    inputs = (
-        Tensor(name="noise", dtype="float32", shape=("N", 3)),
-        Tensor(name="attributes", dtype="int64", shape=("N", 2)),
-    )
-    outputs = (Tensor(name="image", dtype="uint8", shape=("N", 3, 1, 1)),)
-    nodes = [
-        helper.make_node("Gather", ["attributes", "first"], ["ink"], axis=1),
-        helper.make_node("Gather", ["attributes", "second"], ["tone"], axis=1),
-        helper.make_node("Gather", ["inks", "ink"], ["colours"]),
-        helper.make_node("Gather", ["tones", "tone"], ["tones_of_rows"]),
-        helper.make_node("Unsqueeze", ["tones_of_rows", "axes"], ["column"]),
-        helper.make_node("Mul", ["colours", "column"], ["mixed"]),
-        helper.make_node("Add", ["mixed", "noise"], ["blurred"]),
-        helper.make_node("Clip", ["blurred", "black", "white"], ["clipped"]),
-        helper.make_node("Reshape", ["clipped", "shape"], ["floats"]),
-        helper.make_node("Cast", ["floats"], ["image"], to=TensorProto.UINT8),
-    ]
-    constants = [
-        constant("first", 0, "int64"),
-        constant("second", 1, "int64"),
-        constant("inks", [[1, 0, 0], [0, 0, 1]]),
-        constant("tones", [100, 200]),
-        constant("axes", [1], "int64"),
-        constant("black", 0),
-        constant("white", 255),
-        constant("shape", [-1, 3, 1, 1], "int64"),
-    ]
-    graph = save(folder, nodes, inputs, outputs, constants)
-    asked = (
-        Attribute(name="ink", values=("red", "blue")),
-        Attribute(name="tone", values=("dark", "bright")),
-    )
-    verb = Verb(
-        input=NoneInput(noise_size=3, attributes=asked),
-        answer=ImageAnswer(),
-        example={"ink": "blue", "seed": 7},
-    )
-    return draft_of(
-        {"model": graph},
-        {"generate": verb},
-        family="gan",
-        category="vision",
-        task="inks",
-        description="Draws a drop of ink.",
-    )
-
-
 def codec(folder: Path) -> Draft:
     """Two graphs: table → its double (``embed``), and noise → picture (``generate``)."""
     stamped = stamps(folder)
@@ -452,10 +291,7 @@ def reciter(folder: Path) -> Draft:
     decoding = Decoding(
         form="state", cache={"past": "present"}, wanted="wanted", context=32, end=(end,)
     )
-    vocabulary = {word: place for place, word in enumerate(RECITED)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=RECITED[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    save_tokenizer(folder, RECITED)
     verb = Verb(input=TextInput(mask=None), answer=TextAnswer(temperature=0), example="one two")
     return draft_of(
         {"model": graph.model_copy(update={"decoding": decoding})},
@@ -533,76 +369,6 @@ def pilot(folder: Path) -> Draft:
     return draft_of({"model": graph}, {"predict": verb}, category="control", task="steering")
 
 
-def windows(folder: Path) -> Draft:
-    """Image → two boxes, the upper half of what the graph sees and its lower right quarter; the
-    first as sure as the picture is bright, the second half as sure. A third place is empty.
-    """
-    inputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 4, 4)),)
-    outputs = (
-        Tensor(name="boxes", dtype="float32", shape=("N", 3, 4)),
-        Tensor(name="scores", dtype="float32", shape=("N", 3)),
-        Tensor(name="classes", dtype="int64", shape=("N", 3)),
-    )
-    nodes = [
-        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Flatten", ["floats"], ["flat"]),
-        helper.make_node("ReduceMean", ["flat", "axes"], ["bright"], keepdims=1),
-        helper.make_node("Div", ["bright", "white"], ["share"]),
-        helper.make_node("Mul", ["share", "sure"], ["scores"]),
-        helper.make_node("Mul", ["share", "none"], ["zero"]),
-        helper.make_node("Add", ["zero", "places"], ["flat_boxes"]),
-        helper.make_node("Reshape", ["flat_boxes", "shape"], ["boxes"]),
-        helper.make_node("Add", ["zero_three", "kinds"], ["float_classes"]),
-        helper.make_node("Cast", ["float_classes"], ["classes"], to=TensorProto.INT64),
-    ]
-    nodes.insert(6, helper.make_node("Mul", ["share", "none_three"], ["zero_three"]))
-    constants = [
-        constant("axes", [1], "int64"),
-        constant("white", 255),
-        constant("sure", [[1, 0.5, 0]]),
-        constant("none", [[0] * 12]),
-        constant("none_three", [[0] * 3]),
-        constant("places", [[0, 0, 1, 0.5, 0.5, 0.5, 1, 1, 0, 0, 0, 0]]),
-        constant("kinds", [[0, 1, 0]]),
-        constant("shape", [-1, 3, 4], "int64"),
-    ]
-    graph = save(folder, nodes, inputs, outputs, constants)
-    verb = Verb(
-        input=ImageInput(height=4, width=4, channels=1),
-        answer=BoxesAnswer(labels=("sky", "door"), min_score=0.25),
-        example=[[255] * 4] * 4,
-    )
-    return draft_of(
-        {"model": graph},
-        {"predict": verb},
-        task="boxes",
-        description="Always finds the same two things.",
-    )
-
-
-def silhouette(folder: Path) -> Draft:
-    """Image → which of its pixels are bright, 128 and more."""
-    inputs = (Tensor(name="image", dtype="uint8", shape=("N", 1, 4, 4)),)
-    outputs = (Tensor(name="mask", dtype="uint8", shape=("N", 4, 4)),)
-    nodes = [
-        helper.make_node("Squeeze", ["image", "axes"], ["flat"]),
-        helper.make_node("Div", ["flat", "half"], ["mask"]),
-    ]
-    constants = [constant("axes", [1], "int64"), constant("half", 128, "uint8")]
-    graph = save(folder, nodes, inputs, outputs, constants)
-    verb = Verb(
-        input=ImageInput(height=4, width=4, channels=1, fit="pad"),
-        answer=MaskAnswer(labels=("dark", "bright")),
-        example=[[255, 255, 0, 0]] * 4,
-    )
-    return draft_of(
-        {"model": graph},
-        {"predict": verb},
-        task="mask",
-        description="Tells lit places from others.",
-    )
-
-
 MAKERS: dict[str, Callable[[Path], Draft]] = {
     maker.__name__: maker
     for maker in (
@@ -612,12 +378,15 @@ MAKERS: dict[str, Callable[[Path], Draft]] = {
         tide,
         tones,
         stamps,
+        inks,
         codec,
         reciter,
         snail,
         pilot,
         windows,
         silhouette,
+        spots,
+        negative,
     )
 }
 

@@ -11,7 +11,7 @@ from model_store.answers.anomaly import AnomalyAnswer
 from model_store.answers.vector import VectorAnswer
 from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Batching, Draft, Graph, Tensor, Verb
-from tests.service.bundles import constant, draft_of, save
+from tests.service.by_hand import constant, draft_of, save
 
 TABLE = (Tensor(name="table", dtype="float32", shape=("N", 3)),)
 VECTOR = (Tensor(name="vector", dtype="float32", shape=("N", 3)),)

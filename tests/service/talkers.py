@@ -15,7 +15,7 @@ from model_store.answers.vector import VectorAnswer
 from model_store.decoding import Decoding
 from model_store.inputs.text import TextInput
 from model_store.manifest import Batching, Draft, Tensor, Verb
-from tests.service.bundles import constant, draft_of, save
+from tests.service.by_hand import constant, draft_of, save
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 UNKNOWN, END = len(LETTERS), len(LETTERS) + 1

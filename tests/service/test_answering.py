@@ -13,7 +13,7 @@ import pytest
 from model_store.errors import ItemMismatch, ItemTooLarge
 from model_store.manifest import Manifest
 from model_store.spec import Tensors
-from service import tuning
+from service import answering, tuning
 from service.entry import Done, Way
 from service.errors import (
     BodyTooLarge,
@@ -176,6 +176,31 @@ async def test_picture_is_unpacked_off_the_event_loop_however_small_its_file(des
     model.encoders["predict"] = watched
     await desk.ask("shades", "predict", [[255] * 4] * 4)
     assert threads != [threading.main_thread()]
+
+
+@pytest.mark.parametrize(
+    ("ref", "verb", "off"),
+    [
+        ("silhouette", "predict", True),
+        ("spots", "score", True),
+        ("negative", "generate", True),
+        ("shades", "predict", False),
+        ("sensor", "score", False),
+    ],
+)
+async def test_picture_is_packed_off_the_event_loop_and_a_small_answer_is_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, ref: str, verb: str, off: bool
+) -> None:
+    pack, threads = answering._decode, []
+
+    def watched(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return pack(*arguments)
+
+    monkeypatch.setattr(answering, "_decode", watched)
+    model = await desk.find(ref)
+    await desk.ask(ref, verb, model.verb(verb).example)
+    assert (threads != [threading.main_thread()]) is off
 
 
 @either

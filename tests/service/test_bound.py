@@ -82,6 +82,16 @@ def test_shapes_past_the_last_place_are_left_to_a_plain_run(
     assert score(places, rows(4)) == [8]
 
 
+def test_shapes_that_would_take_too_much_memory_are_left_to_a_plain_run(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bound, "MAX_BYTES", rows(1, 2).nbytes)
+    assert places.run({"table": rows(1, 2, 3)}) is None
+    assert score(places, rows(1)) == [2]
+    assert places.run({"table": rows(1, 2)}) is None
+    assert score(places, rows(4)) == [8]
+
+
 def test_row_that_the_graph_refuses_takes_no_place(places: Places) -> None:
     bad = np.array([[3, 4, 99]], np.float32)
     for _ in range(2):

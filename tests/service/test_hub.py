@@ -1035,12 +1035,12 @@ async def test_entry_tells_all_that_the_contract_lists(put: Publish, hubs: Hubs)
         assert {
             "id", "object", "created", "owned_by", "version", "versions", "aliases", "family",
             "category", "task", "state", "verbs", "input", "answer", "metrics", "size_bytes",
-            "memory_bytes", "provider", "description", "license",
+            "memory_bytes", "provider", "device", "description", "license",
         } <= set(entry)  # fmt: skip
         assert entry["object"] == "model"
         assert entry["size_bytes"] > 0
         assert entry["memory_bytes"] > 0
-        assert entry["provider"] == "CPUExecutionProvider"
+        assert (entry["provider"], entry["device"]) == ("CPUExecutionProvider", "cpu")
         assert entry["batching"] == {"max_rows": 64}
         assert time.time() - 3600 < entry["created"] <= time.time()
     assert (await hub.entry("shades"))["verbs"] == ["predict", "embed"]

@@ -22,8 +22,9 @@ from service.schema import BatchReport
 from service.settings import Settings
 from service.telemetry import Telemetry
 from service.turns import Turns
-from tests.service.bundles import codec, sensor, shades, stamps, words
+from tests.service.bundles import codec, sensor, shades, words
 from tests.service.odd_bundles import crowd, plain
+from tests.service.picture_bundles import stamps
 from tests.service.workbench import PATIENCE_S, Clock
 
 Publish = Callable[..., Manifest]

@@ -484,3 +484,13 @@ async def test_next_model_goes_to_the_gpu_whose_models_weigh_least(
     assert residency.loaded[C].device == "cuda:0"
     await use(residency, A)
     assert {model.device for model in residency.loaded.values()} == {"cuda:0", "cuda:1"}
+
+
+@pytest.mark.usefixtures("three")
+async def test_models_that_come_together_are_spread_over_the_gpus_too(
+    residencies: Residencies,
+) -> None:
+    residency = residencies(device="cuda:0,cuda:1,cuda:2,cpu")
+    await asyncio.gather(*(residency.load(key) for key in (A, B, C)))
+    places = [residency.loaded[key].device for key in (A, B, C)]
+    assert sorted(places) == ["cuda:0", "cuda:1", "cuda:2"]

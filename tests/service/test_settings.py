@@ -161,7 +161,7 @@ def test_bad_value_exits_2_and_names_the_setting(
     assert said.count("\n") == 1  # a sentence, not a traceback
 
 
-@pytest.mark.parametrize("flag", ["--port=http", "--device=tpu", "--log-level=loud", "--nothing"])
+@pytest.mark.parametrize("flag", ["--port=http", "--log-level=loud", "--nothing"])
 def test_bad_flag_exits_2_and_names_it(
     flag: str, served: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +170,17 @@ def test_bad_flag_exits_2_and_names_it(
     assert caught.value.code == 2
     assert served == []
     assert flag.partition("=")[0] in capsys.readouterr().err
+
+
+def test_bad_device_is_told_in_words_wherever_it_was_named(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--device=tpu"]) == 2
+    monkeypatch.setenv("MODELHUB_DEVICE", "tpu")
+    assert main(["serve"]) == 2
+    assert served == []
+    words = "setting device: expected auto, cpu, cuda or cuda:0,cuda:1; got 'tpu'"
+    assert capsys.readouterr().err.splitlines() == [f"modelhub: {words}"] * 2
 
 
 def test_settings_cannot_be_changed_and_show_no_key() -> None:

@@ -34,4 +34,4 @@ def test_each_row_is_a_picture_with_its_seed_and_label() -> None:
 
 def test_a_picture_made_from_no_seed_has_none() -> None:
     images = ImageAnswer().answer({"image": np.zeros((1, 3, 2, 2), np.uint8)}, {}, None)["images"]
-    assert [sorted(image) for image in images] == [["b64"]]
+    assert [(sorted(image), image["seed"]) for image in images] == [(["b64", "seed"], None)]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,18 @@ def test_a_recording_over_the_limit_is_refused_before_it_is_decoded(kind: str) -
         SPEC.samples(recording(np.zeros(40_000), kind=kind))
     with pytest.raises(ItemTooLarge, match=r"at most 2 seconds; got 3\.00"):
         SPEC.samples({"samples": [0.0] * 24_000, "sample_rate": 8_000})
+
+
+def test_a_small_file_of_many_channels_does_not_take_the_memory_of_all_of_them() -> None:
+    data = recording(np.zeros((768_000, 8)), 384_000, kind="FLAC")
+    assert len(data) < 20_000
+    tracemalloc.start()
+    try:
+        assert len(SPEC.samples(data)) == 2 * RATE
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.6 * 768_000 * 8 * 4
 
 
 @pytest.mark.parametrize("announced", [0x7FFF_F000, 0xFFFF_FFFF])

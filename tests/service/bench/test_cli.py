@@ -1,5 +1,6 @@
 """``modelhub bench`` as a person runs it, against a toy server and against the hub itself."""
 
+import contextlib
 import json
 import os
 import signal
@@ -241,6 +242,18 @@ def _connect(url: str) -> None:
         connection.close()
 
 
+@contextlib.contextmanager
+def obeying_sigint() -> Iterator[None]:
+    """Children begin as in a terminal. A shell's background ignores Ctrl-C, which is not meant for
+    it, and hands that down.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_what_there_is_and_leaves_no_server(
     plain: Path, tmp_path: Path, number: signal.Signals
@@ -248,13 +261,16 @@ def test_a_signal_ends_it_with_what_there_is_and_leaves_no_server(
     file = tmp_path / "b.json"
     loads = ",".join(map(str, range(1, 100)))  # more than anyone waits for
     flags = [*QUICK, "--concurrency", loads, "--body", "json", "--limits", "--json", str(file)]
-    with subprocess.Popen(
-        [MODELHUB, "bench", "--store", plain, *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={key: value for key, value in os.environ.items() if "MODELHUB_" not in key},
-    ) as process:
+    with (
+        obeying_sigint(),
+        subprocess.Popen(
+            [MODELHUB, "bench", "--store", plain, *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={key: value for key, value in os.environ.items() if "MODELHUB_" not in key},
+        ) as process,
+    ):
         assert process.stdout is not None
         first = [process.stdout.readline(), process.stdout.readline()]
         process.send_signal(number)

@@ -1,5 +1,6 @@
 """What running streams feel of a long prompt, measured on a real server."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from model_store.cli import main
 from service.bench import interruption
+from service.bench.control import Control
+from service.bench.texts import Heard, Task
 from tests.service.bundles import publish
 from tests.service.server import Server, serving
 from tests.service.talkers import alphabet
@@ -44,6 +47,42 @@ def test_longest_gap_of_the_streams_is_told_in_their_usual_gaps(
     header, row = capsys.readouterr().out.splitlines()
     assert "longest, in gaps" in header
     assert row.startswith("alphabet")
+
+
+class Steady:
+    """Says a token every hundredth of a second; asked for one, at once."""
+
+    def __init__(self, heard: Heard) -> None:
+        self.heard = heard
+
+    async def ask(self, request: bytes, wanted: int) -> None:
+        del request
+        self.heard.first_s.append(0.0)
+        for _ in range(wanted - 1):
+            await asyncio.sleep(0.01)
+            self.heard.gaps_s.append(0.01)
+
+    def close(self) -> None: ...
+
+
+async def test_prompt_that_is_read_within_a_gap_is_measured_by_the_gap_it_fell_into(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(control: Control, heard: Heard) -> Steady:
+        del control
+        return Steady(heard)
+
+    monkeypatch.setattr(interruption, "_connect", connect)
+    monkeypatch.setattr(interruption, "CALM_S", 0.1)
+    streams = [Task("a", (1,), 10_000)] * 2
+
+    before, during, first_s = await interruption._arrival(
+        Control(str(server.url), {}), "alphabet", streams, Task("a", (1,), 1)
+    )
+
+    assert before.gaps_s
+    assert during.gaps_s
+    assert first_s == 0
 
 
 def test_streams_that_end_before_the_prompt_is_read_are_no_measurement(

@@ -21,7 +21,7 @@ from model_store.decoding import Decoding, Source
 from model_store.inputs.text import TextInput
 from model_store.manifest import Batching, Draft, Graph, Tensor, Verb
 from model_store.spec import Array
-from tests.service.bundles import constant, draft_of
+from tests.service.by_hand import constant, draft_of
 
 Form: TypeAlias = Literal["shared", "growing", "state"]
 FORMS: tuple[Form, ...] = ("shared", "growing", "state")

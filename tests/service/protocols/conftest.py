@@ -9,8 +9,9 @@ from typing import TypeAlias
 import openai
 import pytest
 
-from tests.service.bundles import inks, publish, shades, stamps, tones, words
+from tests.service.bundles import publish, shades, tones, words
 from tests.service.conftest import MAX_BODY_BYTES
+from tests.service.picture_bundles import inks, stamps
 from tests.service.server import PATIENCE_S, Server, patience, serving
 from tests.service.talkers import alphabet, letters
 

@@ -200,7 +200,10 @@ def test_every_kind_of_answer_has_its_contracts_fields(server: Server) -> None:
         ("tide", "predict"): {"values", "lower", "upper"},
         ("windows", "predict"): {"boxes"},
         ("silhouette", "predict"): {"mask", "labels", "share"},
+        ("spots", "score"): {"score", "threshold", "anomalous", "contributions", "map"},
         ("stamps", "generate"): {"images"},
+        ("negative", "generate"): {"images"},
+        ("tones", "predict"): {"text", "words"},
         ("pilot", "predict"): {"action", "probabilities"},
     }
     for (ref, verb), expected in fields.items():
@@ -238,8 +241,8 @@ def test_good_headers_are_taken(server: Server, priority: str, timeout: str) -> 
 # --- listing -----------------------------------------------------------------------------------
 
 ALL = [
-    "codec", "pilot", "reciter", "sensor", "shades", "silhouette", "snail", "stamps", "tide",
-    "tones", "windows", "words",
+    "codec", "inks", "negative", "pilot", "reciter", "sensor", "shades", "silhouette", "snail",
+    "spots", "stamps", "tide", "tones", "windows", "words",
 ]  # fmt: skip
 
 
@@ -247,9 +250,9 @@ ALL = [
     ("query", "expected"),
     [
         ({}, ALL),
-        ({"family": "gan"}, ["stamps"]),
+        ({"family": "gan"}, ["inks", "stamps"]),
         ({"family": "autoencoder"}, ["codec", "sensor"]),
-        ({"category": "vision"}, ["codec", "shades", "stamps"]),
+        ({"category": "vision"}, ["codec", "inks", "shades", "stamps"]),
         ({"task": "sentiment"}, ["words"]),
         ({"category": "control"}, ["pilot"]),
         ({"state": "ready"}, ALL),
@@ -288,6 +291,7 @@ def test_one_model_tells_all_about_itself(server: Server) -> None:
     listed = server.client.get("/v1/models", params={"q": "shades"}).json()["data"][0]
     assert {key: body[key] for key in listed} == listed
     assert set(body["signature"]) == {"predict", "embed"}
+    assert (body["provider"], body["device"]) == ("CPUExecutionProvider", "cpu")
     assert body["signature"]["predict"]["input"]["height"] == 4
     assert body["signature"]["predict"]["answer"]["labels"] == ["dark", "bright"]
     assert body["graphs"]["model"]["file"] == "model.onnx"
@@ -571,7 +575,7 @@ def test_every_verb_of_every_model_has_an_example_and_each_works_as_it_stands(
 def test_references_shown_are_models_that_can(openapi: dict[str, Any]) -> None:
     parameters = openapi["paths"]["/v1/models/{ref}/generate"]["post"]["parameters"]
     ref = next(parameter for parameter in parameters if parameter["name"] == "ref")
-    assert set(ref["examples"]) == {"codec", "reciter", "stamps"}
+    assert set(ref["examples"]) == {"codec", "inks", "negative", "reciter", "stamps"}
 
 
 def test_errors_are_documented_in_the_shape_they_come_in(openapi: dict[str, Any]) -> None:
