@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field, ValidationError
 
-from model_store.errors import ItemError
 from model_store.inputs.image import FORMATS, ImageInput
+from training.data import photos
 from training.data.scenes import Scenes
 from training.errors import DataError
 
@@ -53,7 +53,7 @@ def boxes(path: Path, kind: ImageInput) -> tuple[Scenes, tuple[str, ...]]:
         raise DataError(f"{path}: expected categories and annotations; got none")
     classes = {category.id: place for place, category in enumerate(coco.categories)}
     rows = {image.id: row for row, image in enumerate(coco.images)}
-    opened = [_open(path / image.file_name, kind) for image in coco.images]
+    opened = [photos.opened(path / image.file_name, kind) for image in coco.images]
     _enough(path, len(opened))
     found: list[list[list[float]]] = [[] for _ in opened]
     labels: list[list[int]] = [[] for _ in opened]
@@ -95,15 +95,6 @@ def _read(path: Path) -> _Coco:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise DataError(f"{file}: {field}: {first['msg']}") from None
-
-
-def _open(file: Path, kind: ImageInput) -> Any:
-    try:
-        return kind.open(file.read_bytes())
-    except OSError as error:
-        raise DataError(f"{file}: expected a picture; {error.strerror or error}") from None
-    except ItemError as error:
-        raise DataError(f"{file}: {error.detail}") from None
 
 
 def _enough(path: Path, count: int) -> None:

@@ -2,11 +2,11 @@
 folder of pictures. Knows no recipe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,10 @@ from training.errors import DataError
 
 Photo: TypeAlias = npt.NDArray[np.uint8]
 """uint8 ``[3, H, W]``"""
-PHOTOS = {
-    "skimage.data": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg",
-                     "motorcycle_left.png"),
-    "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
-}  # fmt: skip
+FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
+"""Package → where in it pictures lie."""
+PHOTOS = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg",
+          "motorcycle_left.png", "china.jpg", "flower.jpg")  # fmt: skip
 TEXTURES = ("brick.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png")
 LICENSE = "BSD-3-Clause (packages); most pictures public domain, china and flower CC BY 2.0"
 MIN_PICTURES = 4
@@ -35,25 +34,21 @@ KIND = ImageInput()
 """As large as they are, in colour."""
 
 
-def source() -> str:
-    """What is read without a user's own folder."""
+def source(count: int) -> str:
+    """So many of the packages' own."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("scikit-image", "scikit-learn"))
-    return f"{sum(map(len, PHOTOS.values()))} photographs of {packages}"
+    return f"{count} photographs of {packages}"
 
 
-def packaged() -> dict[str, Photo]:
-    """The photographs by name."""
-    return {
-        Path(file).stem: open_picture(_folder(package) / file)
-        for package, names in PHOTOS.items()
-        for file in names
-    }
+def packaged(files: Sequence[str] = PHOTOS) -> dict[str, Photo]:
+    """By name, without its ending. Raises DataError where their package is not installed."""
+    return {Path(file).stem: open_picture(_packaged(file)) for file in files}
 
 
 def texture(name: str) -> Photo:
     """One of :data:`TEXTURES`, without its ending, or any picture by its path. Raises DataError."""
     found = [file for file in TEXTURES if Path(file).stem == name]
-    return open_picture(_folder("skimage.data") / found[0] if found else Path(name))
+    return open_picture(_packaged(found[0]) if found else Path(name))
 
 
 def read(folder: Path, least_side: int) -> dict[str, Photo]:
@@ -76,8 +71,13 @@ def read(folder: Path, least_side: int) -> dict[str, Photo]:
 
 def open_picture(file: Path) -> Photo:
     """Raises DataError."""
+    return KIND.pixels(opened(file, KIND))
+
+
+def opened(file: Path, kind: ImageInput) -> Any:
+    """As a server opens it for ``kind``: Pillow's. Raises DataError."""
     try:
-        return KIND.pixels(KIND.open(file.read_bytes()))
+        return kind.open(file.read_bytes())
     except OSError as error:
         raise DataError(f"{file}: expected a picture; {error.strerror or error}") from None
     except ItemError as error:
@@ -114,10 +114,13 @@ def sized(photo: Photo, shortest: int) -> Photo:
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
-def _folder(package: str) -> Path:
-    """Of a package's files, without importing it."""
-    top, _, rest = package.partition(".")
-    spec = find_spec(top)
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"expected the package {top}; `pip install 'modelhub[train]'` brings it")
-    return Path(spec.submodule_search_locations[0], *rest.split("."))
+def _packaged(file: str) -> Path:
+    """Where a package has it; the package is not imported."""
+    for package, folder in FOLDERS.items():
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise DataError(f"expected {package}; `pip install 'modelhub[train]'` brings it")
+        path = Path(spec.submodule_search_locations[0], folder, file)
+        if path.exists():
+            return path
+    raise DataError(f"expected {file} in scikit-image or scikit-learn; it is not there")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data import backgrounds, emoji
+from training.data import backgrounds, emoji, photos
 from training.data.backgrounds import Photograph
 from training.data.emoji import Emoji
 
@@ -33,6 +33,8 @@ CLASSES = {
     "person": ("person", "person-role"),
 }  # fmt: skip
 """Name → subcategories. Class k of a mask is the k-th, from 1; 0 is the photograph."""
+HELD_OUT = {"clock": "a clock at another hour", "heart": "a heart in another colour"}
+"""What a held-out member is like, for the card."""
 SHARES = {"test": 0.25, "validation": 0.15}
 """Of the emoji of each class."""
 MAX_OBJECTS = 6
@@ -286,17 +288,18 @@ def composed(side: int, seed: int, held_out: int, classes: Sequence[str] = tuple
         )
     )
     emojis = {part: sum(map(len, maker.cut_outs)) for part, maker in makers.items()}
+    examples = [example for name, example in HELD_OUT.items() if name in classes]
     return Parts(
         makers["train"],
         validation,
         test,
         tuple(classes),
         f"{emoji.SOURCE}; {backgrounds.source()}",
-        f"{emoji.LICENSE}; {backgrounds.LICENSE}",
+        f"{emoji.LICENSE}; {photos.LICENSE}",
         f"{held_out} pictures of {emojis['test']} drawings of emoji (whole emoji, both vendors) on"
         f" {len(backgrounds.TEST)} photographs, none of which training saw; it saw"
         f" {emojis['train']} drawings on {len(backgrounds.TRAIN)} photographs. Held-out members of"
-        " a class look like known ones: a clock at another hour, a heart in another colour",
+        f" a class look like known ones: {', '.join(examples)}",
     )
 
 

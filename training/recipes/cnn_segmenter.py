@@ -67,7 +67,10 @@ class CnnSegmenter(Recipe[SegmenterConfig]):
     family: ClassVar[Family] = "cnn"
     category: ClassVar[Category] = "vision"
     task = "image-segmentation"
-    description = "Says for each pixel of a photograph which class of emoji it is of, or none."
+    description = (
+        "Says for each pixel of a photograph which emoji it is of: a button, a clock, a face, a"
+        " flag, or none."
+    )
     data_formats = own_masks.MASKS_FORMAT
     profiles: ClassVar[Mapping[str, Config]] = {
         "quick": SegmenterConfig(

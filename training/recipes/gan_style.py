@@ -122,7 +122,7 @@ class GanStyle(Recipe[StyleConfig]):
         random = np.random.default_rng([config.seed, 0])
         self.validation = photos.crops(validated, MAX_ROWS, config.side, random)
         self.test = photos.crops(self.tested, config.tested_crops, config.side, random)
-        self.data_source = f"{data}: {len(found)} pictures" if data else photos.source()
+        self.data_source = f"{data}: {len(found)} pictures" if data else photos.source(len(found))
         self.data_source += f"; the style: {config.style}"
         self.data_license = "the user's own" if data else photos.LICENSE
 

@@ -62,3 +62,4 @@ def test_a_published_detector_says_what_its_classes_are_and_its_baseline(
     assert answer.labels == tuple(CLASSES)
     assert set(manifest.baselines) == {"sliding_window"}
     assert "whole emoji" in manifest.evaluation
+    assert "a clock at another hour, a heart in another colour. " in manifest.evaluation

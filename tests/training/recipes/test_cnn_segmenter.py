@@ -55,3 +55,5 @@ def test_a_published_segmenter_says_what_its_classes_are_and_its_baselines(
     assert answer.labels == (GROUND, *CLASSES)
     assert set(manifest.baselines) == {"colour_of_each_pixel", "one_class_everywhere"}
     assert "whole emoji" in manifest.evaluation
+    assert "a clock at another hour. " in manifest.evaluation
+    assert "heart" not in manifest.evaluation
