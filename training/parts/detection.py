@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.parts.convolution import convolution
+
 STRIDE = 8
 """Pixels between cells."""
 RARE = 0.02
@@ -57,15 +59,6 @@ class Finder(nn.Module):
         flow = self.head(near + F.interpolate(flow, scale_factor=2.0))
         sides = self.sides(flow).clamp(max=MOST_STRIDES).exp() * STRIDE
         return self.scores(flow), sides
-
-
-def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-    """3 × 3, normalised, cut at 0."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
 
 
 def cells(side: int) -> Tensor:
