@@ -32,6 +32,7 @@ from model_store.manifest import Batching, Category, Family, Verb
 from training import report
 from training.data import hed, photos
 from training.data.photos import Photo
+from training.parts.adversary import frozen, hinge, optimizers
 from training.parts.perceptual import Looks, Losses, mean_losses, optimise, roughness
 from training.parts.stylist import PatchCritic, Stylist
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
@@ -146,24 +147,16 @@ class GanStyle(Recipe[StyleConfig]):
         }
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
-        rate = self.config.learning_rate
-        return {
-            name: torch.optim.Adam(network.parameters(), lr=rate, betas=(0.5, 0.99))
-            for name, network in networks.items()
-        }
+        return optimizers(networks, self.config.learning_rate, momentum=0.5)
 
     def step(self, networks: Networks, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         content, strokes = (part.float() / 255 for part in batch)
         made = networks["stylist"](content)
-        real, fake = networks["critic"](torch.cat([strokes, made.detach()])).chunk(2)
-        yield "critic", (1 - real).relu().mean() + (1 + fake).relu().mean()
-        # Bare and frozen: no gradients are summed (or sent to other machines) that nobody uses.
-        critic = getattr(networks["critic"], "module", networks["critic"])
-        critic.requires_grad_(False)
-        loss = self._loss(self.looks.losses(made, content))
-        loss = loss + self.config.rough_weight * roughness(made)
-        yield "stylist", loss - self.config.critic_weight * critic(made).mean()
-        critic.requires_grad_(True)
+        yield "critic", hinge(networks["critic"](torch.cat([strokes, made.detach()])))
+        with frozen(networks["critic"]) as critic:
+            loss = self._loss(self.looks.losses(made, content))
+            loss = loss + self.config.rough_weight * roughness(made)
+            yield "stylist", loss - self.config.critic_weight * critic(made).mean()
 
     def _loss(self, losses: Losses) -> Tensor:
         return (losses.content + self.config.style_weight * losses.style).mean()
