@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from model_store.store import Store
+from tests.pictures import seen_in_odd_sizes
 from tests.service.server import serving
 from training.recipes.cnn_segmenter import CLASSES, GROUND
 
@@ -19,27 +20,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def _png(width: int, height: int) -> bytes:
-    pixels = np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_a_mask_over_a_socket_has_the_size_that_was_sent(
     trained: "Trained", tmp_path: Path
 ) -> None:
     with serving(
         trained.store, tmp_path, repository="explicit", models='["cnn_segmenter"]'
     ) as server:
-        for width, height in ((333, 77), (50, 401), (1, 1), (640, 480)):
-            answer = server.client.post(
-                "/v1/models/cnn_segmenter/predict",
-                content=_png(width, height),
-                headers={"Content-Type": "image/png"},
-            )
-            assert answer.status_code == 200, answer.text
-            output = answer.json()["outputs"][0]
+        for width, height, output in seen_in_odd_sizes(server, "cnn_segmenter"):
             mask = Image.open(io.BytesIO(base64.b64decode(output["mask"]["b64"])))
             assert mask.size == (width, height)
             assert np.asarray(mask).max() < len(output["labels"])
