@@ -30,6 +30,8 @@ FORMAT = f"a folder of {', '.join(FORMATS)} pictures, {MIN_PICTURES} at least"
 """For a recipe's ``data_formats``."""
 NEAREST_CUT = 0.5
 """The least part of a photograph's shorter side that a crop shows."""
+MOST_SIDE = 1024
+"""Of the shorter side of a user's pictures."""
 KIND = ImageInput()
 """As large as they are, in colour."""
 
@@ -53,11 +55,12 @@ def texture(name: str) -> Photo:
 
 def read(folder: Path, least_side: int) -> dict[str, Photo]:
     """A user's pictures by name, whatever else lies there. Raises DataError for too few of them,
-    one that does not decode, and one with a side under ``least_side`` pixels.
+    one that does not decode, and one with a side under ``least_side`` pixels. Those larger than
+    :data:`MOST_SIDE` are made smaller, as all are kept in memory.
     """
     endings = {f".{name.lower()}" for name in FORMATS} | {".jpg"}
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {file.name: open_picture(file) for file in files if file.suffix.lower() in endings}
+    found = {file.name: _kept(file) for file in files if file.suffix.lower() in endings}
     if len(found) < MIN_PICTURES:
         raise DataError(f"{folder}: expected {FORMAT}; got {len(found)}")
     for name, photo in found.items():
@@ -67,6 +70,11 @@ def read(folder: Path, least_side: int) -> dict[str, Photo]:
                 f" {photo.shape[2]}×{photo.shape[1]}"
             )
     return found
+
+
+def _kept(file: Path) -> Photo:
+    photo = open_picture(file)
+    return sized(photo, MOST_SIDE) if min(photo.shape[1:]) > MOST_SIDE else photo
 
 
 def open_picture(file: Path) -> Photo:

@@ -46,6 +46,9 @@ MAX_ROWS = 4
 MAX_PIXELS = 2_000_000
 """Of a picture that is served: its widest layers take 64 bytes of each, and there may be four."""
 TEST_SHARE = 0.3
+SAMPLE_SIZE = (30, 31)
+"""Height and width of what the graph is tried with: an odd side has no half; any picture has them.
+"""
 
 
 class StyleConfig(Config):
@@ -216,9 +219,8 @@ class GanStyle(Recipe[StyleConfig]):
 
         def sample(rows: int) -> dict[str, Tensor]:
             random = np.random.default_rng(rows)
-            crops = [
-                photos.cut(next(iter(self.tested.values())), 30, 45, random) for _ in range(rows)
-            ]
+            tested = next(iter(self.tested.values()))
+            crops = [photos.cut(tested, *SAMPLE_SIZE, random) for _ in range(rows)]
             return {kind.tensor: torch.from_numpy(np.stack(crops))}
 
         sides = {2: "height", 3: "width"}

@@ -61,6 +61,13 @@ def test_too_few_too_small_or_broken_pictures_are_refused(tmp_path: Path) -> Non
         photos.read(tmp_path, 8)
 
 
+def test_a_large_picture_is_kept_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "MOST_SIDE", 20)
+    found = photos.read(folder_of(tmp_path, (60, 40), (20, 90), (20, 20), (25, 30)), 20)
+    sizes = [(3, 20, 30), (3, 90, 20), (3, 20, 20), (3, 24, 20)]
+    assert [photo.shape for photo in found.values()] == sizes
+
+
 def test_crops_are_squares_that_the_same_draw_gives_again() -> None:
     found = {"a": np.arange(3 * 50 * 70, dtype=np.uint8).reshape(3, 50, 70)}
     first, second = (photos.crops(found, 6, 32, np.random.default_rng(1)) for _ in range(2))
