@@ -19,6 +19,7 @@ from torch import Tensor
 from training.data import backgrounds, emoji, photos
 from training.data.backgrounds import Photograph
 from training.data.emoji import Emoji
+from training.errors import DataError
 
 CLASSES = {
     "button": ("keycap", "alphanum", "av-symbol", "zodiac"),
@@ -304,11 +305,19 @@ def composed(side: int, seed: int, held_out: int, classes: Sequence[str] = tuple
 
 
 def own(scenes: Scenes, names: tuple[str, ...], path: object, seed: int) -> Parts:
-    """A user's pictures, split at random: 20 % to test, 15 % to stop by."""
+    """A user's pictures, split at random: 20 % to test, 15 % to stop by. Raises DataError where all
+    boxes fell into one part.
+    """
     order = np.random.default_rng(seed).permutation(len(scenes))
     test, validation, train = np.split(
         order, [max(1, round(0.2 * len(order))), max(2, round(0.35 * len(order)))]
     )
     parts = [pick(scenes, rows.tolist()) for rows in (train, validation, test)]
+    boxed = [any(map(len, part.boxes)) for part in (scenes, parts[0], parts[2])]
+    if boxed[0] and not all(boxed):
+        raise DataError(
+            f"{path}: expected boxes in some of {len(train)} pictures that are learned from and of"
+            f" {len(test)} that are tested on, drawn at random; give more pictures with boxes"
+        )
     split = f"{len(test)} of {len(scenes)} pictures, held out at random"
     return Parts(Pool(parts[0]), parts[1], parts[2], names, str(path), "the user's own", split)

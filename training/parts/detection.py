@@ -19,7 +19,7 @@ RARE = 0.02
 """What a class's score starts at (arXiv 1708.02002): most cells are empty."""
 ALPHA, GAMMA = 0.4, 2.0
 """Weight of a cell with an object, and how little sure cells count."""
-MOST_STRIDES = 4.0
+MOST_LOG_STRIDES = 4.0
 """Natural logarithm of the farthest side, in strides."""
 
 
@@ -57,7 +57,7 @@ class Finder(nn.Module):
         farther = self.farther(far)
         flow = self.from_far(far) + F.interpolate(self.from_farther(farther), scale_factor=2.0)
         flow = self.head(near + F.interpolate(flow, scale_factor=2.0))
-        sides = self.sides(flow).clamp(max=MOST_STRIDES).exp() * STRIDE
+        sides = self.sides(flow).clamp(max=MOST_LOG_STRIDES).exp() * STRIDE
         return self.scores(flow), sides
 
 

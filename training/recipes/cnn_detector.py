@@ -42,6 +42,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Pixels uint8 ``[B, 3, S, S]`` and what the cells should say, as in ``detection.targets``."""
 MOST_BOXES = 64
 LEAST_SCORE = 0.05
+LIKELY = 0.4
+"""The score from which a guess is shown, unless a request says another."""
 MAX_ROWS = 16
 SHOWN = 8
 
@@ -184,7 +186,7 @@ class CnnDetector(Recipe[DetectorConfig]):
             batching=Batching(max_rows=min(MAX_ROWS, len(shown))),
             tolerance=1e-3,
         )
-        answer = BoxesAnswer(labels=self.parts.names, min_score=0.4)
+        answer = BoxesAnswer(labels=self.parts.names, min_score=LIKELY)
         verb = Verb(input=self.input, answer=answer, example={"b64": png(shown[0].numpy())})
         return Package(graphs={MAIN_GRAPH: graph}, verbs={"predict": verb})
 
@@ -201,7 +203,7 @@ def _shown(test: Scenes, found: list[Found], names: Sequence[str]) -> "Figure":
         axes.imshow(test.images[place].permute(1, 2, 0).numpy())
         axes.axis("off")
         for box, label, score in zip(*found[place], strict=True):
-            if score < 0.4:
+            if score < LIKELY:
                 continue
             left, top, right, bottom = box.tolist()
             corner, size = (left, top), (right - left, bottom - top)

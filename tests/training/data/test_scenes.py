@@ -126,6 +126,15 @@ def test_bad_annotations_are_refused_by_name(
         own_scenes.boxes(coco, KIND)
 
 
+def test_boxes_that_all_fall_into_one_part_are_refused(coco: Path) -> None:
+    value = json.loads((coco / "annotations.json").read_text())
+    del value["annotations"][1:]
+    _write(coco, value)
+    found, names = own_scenes.boxes(coco, KIND)
+    with pytest.raises(DataError, match=r"expected boxes in some of .*give more pictures"):
+        scenes.own(found, names, coco, seed=0)
+
+
 def test_a_folder_without_annotations_and_a_picture_that_is_none_are_refused(coco: Path) -> None:
     with pytest.raises(DataError, match=r"there is no annotations\.json"):
         own_scenes.boxes(coco / "nowhere", KIND)
