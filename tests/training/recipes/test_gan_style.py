@@ -55,13 +55,17 @@ def test_a_style_that_is_no_picture_is_refused(tmp_path: Path) -> None:
             quick(style=style).load(None)
 
 
-def test_own_photographs_and_an_own_style(tmp_path: Path) -> None:
+def test_own_photographs_of_the_least_size_and_an_own_style(tmp_path: Path) -> None:
     for place, pixels in enumerate(pictures()[2:3] * 4):
-        Image.fromarray((pixels + place).transpose(1, 2, 0)).save(tmp_path / f"{place}.png")
+        least = pixels[:, :32, :32] + place
+        Image.fromarray(least.transpose(1, 2, 0)).save(tmp_path / f"{place}.png")
     recipe = quick(style=str(tmp_path / "0.png"))
     recipe.load(tmp_path)
     assert f"{tmp_path}: 4 pictures; the style: {tmp_path}/0.png" == recipe.data_source
     assert next(iter(recipe.batches(0, 0)))[0].shape == (2, 3, 32, 32)
+    package = recipe.package({"stylist": recipe.build(0)["stylist"].eval()}, tmp_path)
+    samples = package.graphs["model"].sample(3)
+    assert samples["image"].shape[0] == 3, "pictures of the least side have room for a sample"
 
 
 @pytest.fixture(scope="module")
