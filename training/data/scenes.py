@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model_store.spec import Array
 from training.data import backgrounds, emoji, photos
 from training.data.backgrounds import Photograph
 from training.data.emoji import Emoji
@@ -231,6 +232,14 @@ def _groups(members: list[list[Emoji]]) -> list[list[CutOut]]:
             found.extend(trimmed(one.picture) for one in together)
         seen |= looks
     return list(groups.values())
+
+
+def told(names: Sequence[str], scores: Array) -> str:
+    """A score of each class, for the card; NaN where the pictures tested on have none of it."""
+    return ", ".join(
+        f"{name} not tested" if np.isnan(score) else f"{name} {score:.2f}"
+        for name, score in zip(names, scores, strict=True)
+    )
 
 
 class Pool:

@@ -147,7 +147,6 @@ class CnnDetector(Recipe[DetectorConfig]):
             len(names),
         )
         beside = average_precisions(truth, windows.found(test), len(names))
-        classes = ", ".join(f"{name} {score:.2f}" for name, score in zip(names, each, strict=True))
         return Evaluation(
             metrics={
                 "mean_average_precision": float(np.nanmean(each)),
@@ -161,8 +160,8 @@ class CnnDetector(Recipe[DetectorConfig]):
             },
             description=(
                 f"{self.parts.split}. A box is right where it overlaps an object of its class by"
-                f" half. By class: {classes}. The sliding window is a logistic regression on the"
-                " coloured squares of each window."
+                f" half. By class: {scenes.told(names, each)}. The sliding window is a logistic"
+                " regression on the coloured squares of each window."
             ),
             figures={"found": _shown(test, found, names)},
         )

@@ -135,9 +135,6 @@ class CnnSegmenter(Recipe[SegmenterConfig]):
         learned = self.parts.train.compose(WEIGHED, np.random.default_rng([seed, 7]))
         colours = PixelColours(learned.images, learned.masks, seed)
         each = unet.overlaps(test.masks, found, len(self.names))
-        classes = ", ".join(
-            f"{name} {score:.2f}" for name, score in zip(self.names, each, strict=True)
-        )
         return Evaluation(
             metrics=self._score(found),
             baselines={
@@ -146,8 +143,9 @@ class CnnSegmenter(Recipe[SegmenterConfig]):
             },
             description=(
                 f"{self.parts.split}. Intersection over union of each class, over all pixels of"
-                f" pictures of {self.config.size} × {self.config.size}: {classes}. The colour of"
-                " each pixel is a logistic regression on it and on mean colours around it."
+                f" pictures of {self.config.size} × {self.config.size}:"
+                f" {scenes.told(self.names, each)}. The colour of each pixel is a logistic"
+                " regression on it and on mean colours around it."
             ),
             figures={"masks": _shown(test, found, len(self.names))},
         )

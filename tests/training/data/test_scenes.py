@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from model_store.inputs.image import ImageInput
+from tests.pictures import boxed
 from training.data import own_scenes, scenes
 from training.data.scenes import CLASSES, Composer
 from training.errors import DataError
@@ -68,18 +68,7 @@ def test_a_mirrored_picture_has_its_boxes_mirrored(makers: dict[str, Composer]) 
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Ten wide pictures with a red square each, and COCO's JSON."""
-    images, annotations = [], []
-    for number in range(10):
-        pixels = np.full((40, 80, 3), 200, np.uint8)
-        pixels[10:30, number : number + 20] = (255, 0, 0)
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-        images.append({"id": number + 1, "file_name": f"{number}.png", "width": 80, "height": 40})
-        annotations.append({"id": number, "image_id": number + 1, "category_id": 7 + number % 2,
-                            "bbox": [number, 10, 20, 20], "area": 400, "iscrowd": 0})  # fmt: skip
-    categories = [{"id": 7, "name": "even"}, {"id": 8, "name": "odd"}]
-    _write(tmp_path, {"images": images, "annotations": annotations, "categories": categories})
-    return tmp_path
+    return boxed(tmp_path)
 
 
 def _write(folder: Path, value: Any) -> None:

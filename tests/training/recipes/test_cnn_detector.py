@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from model_store.store import Store
-from tests.pictures import noise, seen_in_odd_sizes
+from tests.pictures import boxed, noise, seen_in_odd_sizes
 from tests.service.server import serving
+from training import recipe as recipes
 from training.data.scenes import CLASSES
 
 if TYPE_CHECKING:
@@ -48,3 +50,14 @@ def test_a_published_detector_says_what_its_classes_are_and_its_baseline(
     assert set(manifest.baselines) == {"sliding_window"}
     assert "whole emoji" in manifest.evaluation
     assert "a clock at another hour, a heart in another colour. " in manifest.evaluation
+
+
+def test_own_pictures_are_learned_and_a_class_that_is_not_tested_is_said(tmp_path: Path) -> None:
+    kind = recipes.find("cnn_detector")
+    recipe = kind(kind.profiles["quick"].model_copy(update=dict(kind.smoke)))
+    recipe.load(boxed(tmp_path))
+    with torch.no_grad():
+        networks = {name: network.eval() for name, network in recipe.build(0).items()}
+        evaluation = recipe.evaluate([networks])
+    assert "2 of 10 pictures" in evaluation.description
+    assert "odd not tested" in evaluation.description

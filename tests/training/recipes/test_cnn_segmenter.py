@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from model_store.store import Store
-from tests.pictures import seen_in_odd_sizes
+from tests.pictures import masked, seen_in_odd_sizes
 from tests.service.server import serving
+from training import recipe as recipes
 from training.recipes.cnn_segmenter import CLASSES, GROUND
 
 if TYPE_CHECKING:
@@ -44,3 +46,14 @@ def test_a_published_segmenter_says_what_its_classes_are_and_its_baselines(
     assert "whole emoji" in manifest.evaluation
     assert "a clock at another hour. " in manifest.evaluation
     assert "heart" not in manifest.evaluation
+
+
+def test_a_class_that_is_in_one_picture_only_is_no_error(tmp_path: Path) -> None:
+    kind = recipes.find("cnn_segmenter")
+    recipe = kind(kind.profiles["quick"].model_copy(update=dict(kind.smoke)))
+    recipe.load(masked(tmp_path, [0, 0, 0, 7, *[0] * 6]))
+    with torch.no_grad():
+        networks = {name: network.eval() for name, network in recipe.build(0).items()}
+        evaluation = recipe.evaluate([networks])
+    assert "2 of 10 pictures" in evaluation.description
+    assert evaluation.baselines["one_class_everywhere"]["mean_iou"] == 1
