@@ -2,8 +2,8 @@
 (FCOS, arXiv 1904.01355), non-maximum suppression in the graph.
 
 Held out are whole emoji (both vendors' drawings) and whole photographs; what a class is, is said in
-``training/data/scenes.py``. Mean average precision at an overlap of 0.5 on 400 pictures, quick
-profile, seed 0:
+``training/data/emoji_scenes.py``. Mean average precision at an overlap of 0.5 on 400 pictures,
+quick profile, seed 0:
 
 ======================================  =====
 this one                                0.866
@@ -28,7 +28,7 @@ from model_store.answers.boxes import BoxesAnswer
 from model_store.answers.image import png
 from model_store.inputs.image import ImageInput
 from model_store.manifest import Batching, Category, Family, Verb
-from training.data import own_scenes, scenes
+from training.data import emoji_scenes, own_scenes, scenes
 from training.data.scenes import Scenes
 from training.parts import detection
 from training.parts.average_precision import Found, average_precisions
@@ -86,7 +86,7 @@ class CnnDetector(Recipe[DetectorConfig]):
         size = self.config.size
         self.input = ImageInput(height=size, width=size, fit="pad")
         if data is None:
-            self.parts = scenes.composed(size, self.config.seed, self.config.held_out)
+            self.parts = emoji_scenes.composed(size, self.config.seed, self.config.held_out)
         else:
             self.parts = scenes.own(*own_scenes.boxes(data, self.input), data, self.config.seed)
         self.data_source, self.data_license = self.parts.source, self.parts.license

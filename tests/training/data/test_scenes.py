@@ -10,8 +10,9 @@ import pytest
 
 from model_store.inputs.image import ImageInput
 from tests.pictures import boxed
-from training.data import own_scenes, scenes
-from training.data.scenes import CLASSES, Composer
+from training.data import emoji_scenes, own_scenes, scenes
+from training.data.emoji_scenes import CLASSES
+from training.data.scenes import Composer
 from training.errors import DataError
 
 KIND = ImageInput(height=64, width=64, fit="pad")
@@ -19,7 +20,7 @@ KIND = ImageInput(height=64, width=64, fit="pad")
 
 @pytest.fixture(scope="module")
 def makers() -> dict[str, Composer]:
-    return scenes.composers(96, seed=0)
+    return emoji_scenes.composers(96, seed=0)
 
 
 def test_no_drawing_and_no_photograph_is_in_two_parts(makers: dict[str, Composer]) -> None:

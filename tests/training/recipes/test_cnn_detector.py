@@ -11,7 +11,7 @@ from model_store.store import Store
 from tests.pictures import boxed, noise, seen_in_odd_sizes
 from tests.service.server import serving
 from training import recipe as recipes
-from training.data.scenes import CLASSES
+from training.data.emoji_scenes import CLASSES
 
 if TYPE_CHECKING:
     from tests.conftest import Trained
