@@ -1,14 +1,15 @@
 """A user's own pictures and the boxes in them, as COCO's JSON tells them. Knows no recipe."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel, Field, ValidationError
 
-from model_store.errors import ItemError
 from model_store.inputs.image import FORMATS, ImageInput
+from model_store.spec import Array
+from training.data import photos
 from training.data.scenes import Scenes
 from training.errors import DataError
 
@@ -44,6 +45,14 @@ class _Coco(BaseModel):
     categories: list[_Category]
 
 
+class _Seen(NamedTuple):
+    """A picture as the graph sees it, and its width and height in its file and there."""
+
+    pixels: Array
+    size: tuple[int, int]
+    shown: tuple[int, int]
+
+
 def boxes(path: Path, kind: ImageInput) -> tuple[Scenes, tuple[str, ...]]:
     """The pictures of ``annotations.json`` and their boxes, and the classes' names. Raises
     DataError.
@@ -53,18 +62,18 @@ def boxes(path: Path, kind: ImageInput) -> tuple[Scenes, tuple[str, ...]]:
         raise DataError(f"{path}: expected categories and annotations; got none")
     classes = {category.id: place for place, category in enumerate(coco.categories)}
     rows = {image.id: row for row, image in enumerate(coco.images)}
-    opened = [_open(path / image.file_name, kind) for image in coco.images]
-    _enough(path, len(opened))
-    found: list[list[list[float]]] = [[] for _ in opened]
-    labels: list[list[int]] = [[] for _ in opened]
+    _enough(path, len(coco.images))
+    seen = [_seen(path / image.file_name, kind) for image in coco.images]
+    found: list[list[list[float]]] = [[] for _ in seen]
+    labels: list[list[int]] = [[] for _ in seen]
     for place, one in enumerate(coco.annotations):
         where = f"{path / ANNOTATIONS}: annotation {place}"
         if one.image_id not in rows or one.category_id not in classes:
             raise DataError(f"{where}: expected an image_id and a category_id that are listed")
         row = rows[one.image_id]
-        found[row].append(_box(one.bbox, opened[row], kind, where))
+        found[row].append(_box(one.bbox, seen[row], where))
         labels[row].append(classes[one.category_id])
-    images = torch.from_numpy(np.stack([kind.pixels(picture) for picture in opened]))
+    images = torch.from_numpy(np.stack([picture.pixels for picture in seen]))
     return Scenes(
         images,
         torch.zeros(len(images), *images.shape[2:], dtype=torch.uint8),
@@ -73,15 +82,19 @@ def boxes(path: Path, kind: ImageInput) -> tuple[Scenes, tuple[str, ...]]:
     ), tuple(category.name for category in coco.categories)
 
 
-def _box(given: list[float], picture: Any, kind: ImageInput, where: str) -> list[float]:
+def _seen(file: Path, kind: ImageInput) -> _Seen:
+    picture = photos.opened(file, kind)
+    return _Seen(kind.pixels(picture), picture.size, kind.size(picture))
+
+
+def _box(given: list[float], picture: _Seen, where: str) -> list[float]:
     """In pixels of the graph's square. COCO's own boxes pass the border by rounding."""
     left, top, wide, tall = given
     right, bottom = left + wide, top + tall
-    if not (0 <= left < right <= picture.width + 1 and 0 <= top < bottom <= picture.height + 1):
-        raise DataError(
-            f"{where}: expected a box inside {picture.width}×{picture.height} pixels; got {given}"
-        )
-    across, down = np.array(kind.size(picture)) / picture.size
+    width, height = picture.size
+    if not (0 <= left < right <= width + 1 and 0 <= top < bottom <= height + 1):
+        raise DataError(f"{where}: expected a box inside {width}×{height} pixels; got {given}")
+    across, down = np.array(picture.shown) / picture.size
     return [left * across, top * down, right * across, bottom * down]
 
 
@@ -95,15 +108,6 @@ def _read(path: Path) -> _Coco:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise DataError(f"{file}: {field}: {first['msg']}") from None
-
-
-def _open(file: Path, kind: ImageInput) -> Any:
-    try:
-        return kind.open(file.read_bytes())
-    except OSError as error:
-        raise DataError(f"{file}: expected a picture; {error.strerror or error}") from None
-    except ItemError as error:
-        raise DataError(f"{file}: {error.detail}") from None
 
 
 def _enough(path: Path, count: int) -> None:

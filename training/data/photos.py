@@ -2,11 +2,11 @@
 folder of pictures. Knows no recipe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,10 @@ from training.errors import DataError
 
 Photo: TypeAlias = npt.NDArray[np.uint8]
 """uint8 ``[3, H, W]``"""
-PHOTOS = {
-    "skimage.data": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg",
-                     "motorcycle_left.png"),
-    "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
-}  # fmt: skip
+FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
+"""Package → where in it pictures lie."""
+PHOTOS = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg",
+          "motorcycle_left.png", "china.jpg", "flower.jpg")  # fmt: skip
 TEXTURES = ("brick.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png")
 LICENSE = "BSD-3-Clause (packages); most pictures public domain, china and flower CC BY 2.0"
 MIN_PICTURES = 4
@@ -31,38 +30,37 @@ FORMAT = f"a folder of {', '.join(FORMATS)} pictures, {MIN_PICTURES} at least"
 """For a recipe's ``data_formats``."""
 NEAREST_CUT = 0.5
 """The least part of a photograph's shorter side that a crop shows."""
+MOST_SIDE = 1024
+"""Of the shorter side of a user's pictures."""
 KIND = ImageInput()
 """As large as they are, in colour."""
 
 
-def source() -> str:
-    """What is read without a user's own folder."""
+def source(count: int) -> str:
+    """So many of the packages' own."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("scikit-image", "scikit-learn"))
-    return f"{sum(map(len, PHOTOS.values()))} photographs of {packages}"
+    return f"{count} photographs of {packages}"
 
 
-def packaged() -> dict[str, Photo]:
-    """The photographs by name."""
-    return {
-        Path(file).stem: open_picture(_folder(package) / file)
-        for package, names in PHOTOS.items()
-        for file in names
-    }
+def packaged(files: Sequence[str] = PHOTOS) -> dict[str, Photo]:
+    """By name, without its ending. Raises DataError where their package is not installed."""
+    return {Path(file).stem: open_picture(_packaged(file)) for file in files}
 
 
 def texture(name: str) -> Photo:
     """One of :data:`TEXTURES`, without its ending, or any picture by its path. Raises DataError."""
     found = [file for file in TEXTURES if Path(file).stem == name]
-    return open_picture(_folder("skimage.data") / found[0] if found else Path(name))
+    return open_picture(_packaged(found[0]) if found else Path(name))
 
 
 def read(folder: Path, least_side: int) -> dict[str, Photo]:
     """A user's pictures by name, whatever else lies there. Raises DataError for too few of them,
-    one that does not decode, and one with a side under ``least_side`` pixels.
+    one that does not decode, and one with a side under ``least_side`` pixels. Those larger than
+    :data:`MOST_SIDE` are made smaller, as all are kept in memory.
     """
     endings = {f".{name.lower()}" for name in FORMATS} | {".jpg"}
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {file.name: open_picture(file) for file in files if file.suffix.lower() in endings}
+    found = {file.name: _kept(file) for file in files if file.suffix.lower() in endings}
     if len(found) < MIN_PICTURES:
         raise DataError(f"{folder}: expected {FORMAT}; got {len(found)}")
     for name, photo in found.items():
@@ -74,10 +72,20 @@ def read(folder: Path, least_side: int) -> dict[str, Photo]:
     return found
 
 
+def _kept(file: Path) -> Photo:
+    photo = open_picture(file)
+    return sized(photo, MOST_SIDE) if min(photo.shape[1:]) > MOST_SIDE else photo
+
+
 def open_picture(file: Path) -> Photo:
     """Raises DataError."""
+    return KIND.pixels(opened(file, KIND))
+
+
+def opened(file: Path, kind: ImageInput) -> Any:
+    """As a server opens it for ``kind``: Pillow's. Raises DataError."""
     try:
-        return KIND.pixels(KIND.open(file.read_bytes()))
+        return kind.open(file.read_bytes())
     except OSError as error:
         raise DataError(f"{file}: expected a picture; {error.strerror or error}") from None
     except ItemError as error:
@@ -114,10 +122,13 @@ def sized(photo: Photo, shortest: int) -> Photo:
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
-def _folder(package: str) -> Path:
-    """Of a package's files, without importing it."""
-    top, _, rest = package.partition(".")
-    spec = find_spec(top)
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"expected the package {top}; `pip install 'modelhub[train]'` brings it")
-    return Path(spec.submodule_search_locations[0], *rest.split("."))
+def _packaged(file: str) -> Path:
+    """Where a package has it; the package is not imported."""
+    for package, folder in FOLDERS.items():
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise DataError(f"expected {package}; `pip install 'modelhub[train]'` brings it")
+        path = Path(spec.submodule_search_locations[0], folder, file)
+        if path.exists():
+            return path
+    raise DataError(f"expected {file} in scikit-image or scikit-learn; it is not there")

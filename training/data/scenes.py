@@ -1,10 +1,5 @@
-"""Emoji laid on photographs: pictures whose boxes and masks are known to the pixel.
-
-A class is one or more subcategories of Unicode's list of emoji. What is held out is whole emoji, in
-the drawings of both vendors, on photographs of their own; of emoji that are drawn alike, such as
-the flags of France and of Clipperton, one is left. Held-out members of a class look like known ones
-(a clock at another hour, a heart in another colour): the score is for those, not for new kinds.
-Knows no recipe.
+"""Pictures of objects whose boxes and masks are known: composed of cut-outs laid on photographs,
+exact to the pixel, or a user's own. Knows no recipe and no source of cut-outs.
 """
 
 from collections.abc import Sequence
@@ -16,25 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data import backgrounds, emoji
+from model_store.spec import Array
 from training.data.backgrounds import Photograph
-from training.data.emoji import Emoji
+from training.errors import DataError
 
-CLASSES = {
-    "button": ("keycap", "alphanum", "av-symbol", "zodiac"),
-    "clock": ("time",),
-    "face": ("face-affection", "face-concerned", "face-costume", "face-glasses", "face-hand",
-             "face-hat", "face-negative", "face-neutral-skeptical", "face-sleepy", "face-smiling",
-             "face-tongue", "face-unwell"),
-    "flag": ("country-flag",),
-    "hand": ("hand-fingers-closed", "hand-fingers-open", "hand-fingers-partial", "hand-prop",
-             "hand-single-finger"),
-    "heart": ("heart",),
-    "person": ("person", "person-role"),
-}  # fmt: skip
-"""Name → subcategories. Class k of a mask is the k-th, from 1; 0 is the photograph."""
-SHARES = {"test": 0.25, "validation": 0.15}
-"""Of the emoji of each class."""
 MAX_OBJECTS = 6
 SIZES = (0.16, 0.45)
 """An object's longer side, as a share of the picture's."""
@@ -194,40 +174,12 @@ def _lay(cut_out: CutOut, image: Photograph, mask: CutOut, box: list[int], label
     mask[place][cut_out[:, :, 3] > 127] = label + 1
 
 
-def composers(side: int, seed: int, classes: Sequence[str] = tuple(CLASSES)) -> dict[str, Composer]:
-    """By part: ``train``, ``validation``, ``test``. Raises DataError."""
-    drawn = [emoji.read(vendor) for vendor in emoji.VENDORS]
-    parts: dict[str, list[list[CutOut]]] = {"train": [], "validation": [], "test": []}
-    for label, subcategories in enumerate(CLASSES[name] for name in classes):
-        members = [[one for one in vendor if one.subcategory in subcategories] for vendor in drawn]
-        groups = _groups(members)
-        order = np.random.default_rng([seed, label]).permutation(len(groups))
-        test, validation = (round(SHARES[part] * len(groups)) for part in ("test", "validation"))
-        rows = np.split(order, [test, test + validation])
-        for part, chosen in zip(("test", "validation", "train"), rows, strict=True):
-            parts[part].append([picture for row in chosen for picture in groups[row]])
-    photographs = {
-        "train": backgrounds.TRAIN,
-        "validation": backgrounds.VALIDATION,
-        "test": backgrounds.TEST,
-    }
-    return {
-        part: Composer(cut_outs, backgrounds.read(photographs[part]), side)
-        for part, cut_outs in parts.items()
-    }
-
-
-def _groups(members: list[list[Emoji]]) -> list[list[CutOut]]:
-    """The cut-outs of each group of variants, without emoji that look like an earlier one."""
-    seen: set[bytes] = set()
-    groups: dict[str, list[CutOut]] = {}
-    for together in zip(*members, strict=True):
-        looks = {one.picture.tobytes() for one in together}
-        if not looks & seen:
-            found = groups.setdefault(together[0].group, [])
-            found.extend(trimmed(one.picture) for one in together)
-        seen |= looks
-    return list(groups.values())
+def told(names: Sequence[str], scores: Array) -> str:
+    """A score of each class, for the card; NaN where the pictures tested on have none of it."""
+    return ", ".join(
+        f"{name} not tested" if np.isnan(score) else f"{name} {score:.2f}"
+        for name, score in zip(names, scores, strict=True)
+    )
 
 
 class Pool:
@@ -274,38 +226,20 @@ class Parts:
     split: str
 
 
-def composed(side: int, seed: int, held_out: int, classes: Sequence[str] = tuple(CLASSES)) -> Parts:
-    """Emoji of some classes on photographs; so many pictures are tested on, half as many decide
-    when to stop.
-    """
-    makers = composers(side, seed, classes)
-    validation, test = (
-        makers[part].compose(count, np.random.default_rng([seed, place]))
-        for place, (part, count) in enumerate(
-            (("validation", max(1, held_out // 2)), ("test", held_out))
-        )
-    )
-    emojis = {part: sum(map(len, maker.cut_outs)) for part, maker in makers.items()}
-    return Parts(
-        makers["train"],
-        validation,
-        test,
-        tuple(classes),
-        f"{emoji.SOURCE}; {backgrounds.source()}",
-        f"{emoji.LICENSE}; {backgrounds.LICENSE}",
-        f"{held_out} pictures of {emojis['test']} drawings of emoji (whole emoji, both vendors) on"
-        f" {len(backgrounds.TEST)} photographs, none of which training saw; it saw"
-        f" {emojis['train']} drawings on {len(backgrounds.TRAIN)} photographs. Held-out members of"
-        " a class look like known ones: a clock at another hour, a heart in another colour",
-    )
-
-
 def own(scenes: Scenes, names: tuple[str, ...], path: object, seed: int) -> Parts:
-    """A user's pictures, split at random: 20 % to test, 15 % to stop by."""
+    """A user's pictures, split at random: 20 % to test, 15 % to stop by. Raises DataError where all
+    boxes fell into one part.
+    """
     order = np.random.default_rng(seed).permutation(len(scenes))
     test, validation, train = np.split(
         order, [max(1, round(0.2 * len(order))), max(2, round(0.35 * len(order)))]
     )
     parts = [pick(scenes, rows.tolist()) for rows in (train, validation, test)]
+    boxed = [any(map(len, part.boxes)) for part in (scenes, parts[0], parts[2])]
+    if boxed[0] and not all(boxed):
+        raise DataError(
+            f"{path}: expected boxes in some of {len(train)} pictures that are learned from and of"
+            f" {len(test)} that are tested on, drawn at random; give more pictures with boxes"
+        )
     split = f"{len(test)} of {len(scenes)} pictures, held out at random"
     return Parts(Pool(parts[0]), parts[1], parts[2], names, str(path), "the user's own", split)

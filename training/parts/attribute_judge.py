@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.data.attributed_pictures import Pictures
+from training.parts.convolution import pooled_convolution
 
 EMBEDDING = 64
 LEARNING_RATE = 3e-3
@@ -23,9 +24,9 @@ class AttributeJudge:
 
     def __init__(self, real: Pictures, counts: Sequence[int], epochs: int = 6) -> None:
         self.features = nn.Sequential(
-            *_convolution(3, 16),
-            *_convolution(16, 32),
-            *_convolution(32, 64),  # [N, 64, H/8, W/8]
+            *pooled_convolution(3, 16),
+            *pooled_convolution(16, 32),
+            *pooled_convolution(32, 64),  # [N, 64, H/8, W/8]
             nn.AdaptiveAvgPool2d(5),
             nn.Flatten(),
             nn.Linear(25 * 64, EMBEDDING),
@@ -74,15 +75,6 @@ class AttributeJudge:
             "lowest_attribute_accuracy": float(right.double().mean(0).min()),
             "all_attributes_accuracy": float(right.all(1).double().mean()),
         }
-
-
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-    ]
 
 
 def read_error(read: Sequence[Tensor], places: Tensor) -> Tensor:

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.parts.convolution import convolution
+
 STRIDE = 8
 """Pixels between cells."""
 RARE = 0.02
 """What a class's score starts at (arXiv 1708.02002): most cells are empty."""
 ALPHA, GAMMA = 0.4, 2.0
 """Weight of a cell with an object, and how little sure cells count."""
-MOST_STRIDES = 4.0
+MOST_LOG_STRIDES = 4.0
 """Natural logarithm of the farthest side, in strides."""
 
 
@@ -55,17 +57,8 @@ class Finder(nn.Module):
         farther = self.farther(far)
         flow = self.from_far(far) + F.interpolate(self.from_farther(farther), scale_factor=2.0)
         flow = self.head(near + F.interpolate(flow, scale_factor=2.0))
-        sides = self.sides(flow).clamp(max=MOST_STRIDES).exp() * STRIDE
+        sides = self.sides(flow).clamp(max=MOST_LOG_STRIDES).exp() * STRIDE
         return self.scores(flow), sides
-
-
-def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-    """3 × 3, normalised, cut at 0."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
 
 
 def cells(side: int) -> Tensor:

@@ -1,25 +1,35 @@
-"""The networks that draw digits of a label that is asked for, and pictures of what they draw.
-
-Knows no recipe and no data.
+"""The networks that draw digits of a label that is asked for, and what the recipes of them share:
+everything but what is learned from and what the drawings are judged by.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from model_store.answers.image import ImageAnswer
+from model_store.inputs.none import NoneInput
+from model_store.manifest import Category, Family, Verb
 from training import report
+from training.data import digits
 from training.data.class_folders import Pictures
-from training.recipe import Networks
+from training.parts.adversary import frozen, hinge, level_then_down, optimizers
+from training.parts.judge import energy_distance, flat
+from training.recipe import MAIN_GRAPH, Config, GraphExport, Networks, Package, Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Pixels uint8 ``[B, 1, 28, 28]``, labels ``[B]``; noise ``[B, Z]`` and the labels to draw."""
+VALIDATED = 40
+"""Drawings of each label that choose the epoch."""
 
 
 class LabelNorm(nn.Module):
@@ -96,14 +106,6 @@ class Served(nn.Module):
         return pixels
 
 
-def optimizers(networks: Networks, rate: float) -> dict[str, torch.optim.Optimizer]:
-    """Without momentum, as the other side moves (Miyato et al. 2018)."""
-    return {
-        name: torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.99))
-        for name, network in networks.items()
-    }
-
-
 def contest(
     networks: Networks, batch: Batch, weight: float, distort: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
@@ -114,27 +116,84 @@ def contest(
     drawn = networks["generator"](noise, wanted)
     shown = torch.cat([distort(pixels.float() / 255), distort(drawn.detach())])
     scores, read = networks["discriminator"](shown, torch.cat([labels, wanted]))
-    real, fake = scores.chunk(2)
-    hinge = (1 - real).relu().mean() + (1 + fake).relu().mean()
-    yield "discriminator", hinge + weight * F.cross_entropy(read[: len(labels)], labels)
-    # Bare and frozen: no gradients are summed (or sent to other machines) that nobody uses.
-    critic = getattr(networks["discriminator"], "module", networks["discriminator"])
-    critic.requires_grad_(False)
-    scores, read = critic(distort(drawn), wanted)
-    yield "generator", weight * F.cross_entropy(read, wanted) - scores.mean()
-    critic.requires_grad_(True)
+    yield "discriminator", hinge(scores) + weight * F.cross_entropy(read[: len(labels)], labels)
+    with frozen(networks["discriminator"]) as critic:
+        scores, read = critic(distort(drawn), wanted)
+        yield "generator", weight * F.cross_entropy(read, wanted) - scores.mean()
 
 
-def draw(
-    generator: nn.Module, *, noise_size: int, classes: int, per_label: int, seed: int
-) -> Pictures:
-    """The same noise for the same seed, ``per_label`` drawings of each label in its order."""
-    wanted = torch.arange(classes).repeat_interleave(per_label)
-    random = torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(wanted), noise_size, generator=random)
-    device = next(generator.parameters()).device
-    pixels = Served(generator)(noise.to(device), wanted.to(device))
-    return Pictures(pixels.cpu(), wanted)
+class DigitGanConfig(Config):
+    """Settings of any of them."""
+
+    noise_size: int = Field(default=64, ge=1, description="numbers a drawing is made from")
+    width: int = Field(default=24, ge=1, description="channels of the generator's last layer")
+    critic_width: int = Field(default=24, ge=1, description="of the discriminator's first layer")
+    label_weight: float = Field(
+        default=0.2, ge=0, description="how much a drawing's label counts beside its looks"
+    )
+
+
+G = TypeVar("G", bound=DigitGanConfig)
+
+
+class DigitGan(Recipe[G]):
+    """Label → drawing."""
+
+    family: ClassVar[Family] = "gan"
+    category: ClassVar[Category] = "vision"
+    data_formats = digits.FORMAT
+
+    def load(self, data: Path | None) -> None:
+        self.digits = digits.load(data, self.config.seed)
+        self.data_source, self.data_license = self.digits.source, self.digits.license
+
+    def build(self, fold: int) -> Networks:
+        del fold
+        config, classes = self.config, len(self.digits.names)
+        return {
+            "generator": Generator(config.noise_size, config.width, classes),
+            "discriminator": Discriminator(config.critic_width, classes),
+        }
+
+    def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
+        return optimizers(networks, self.config.learning_rate)
+
+    def learning_rate(self, progress: float) -> float:
+        return level_then_down(progress)
+
+    def _draw(self, networks: Networks, fold: int, per_label: int) -> Pictures:
+        """So many drawings of each label in its order; the same for the same seed and fold."""
+        wanted = torch.arange(len(self.digits.names)).repeat_interleave(per_label)
+        random = torch.Generator().manual_seed(self.config.seed + fold)
+        noise = torch.randn(len(wanted), self.config.noise_size, generator=random)
+        generator = networks["generator"]
+        device = next(generator.parameters()).device
+        pixels = Served(generator)(noise.to(device), wanted.to(device))
+        return Pictures(pixels.cpu(), wanted)
+
+    def _distance(self, networks: Networks, fold: int, real: Pictures) -> float:
+        """Energy distance of drawn to real pictures in pixels, label by label. A GAN's own losses
+        only say who is ahead.
+        """
+        drawn = self._draw(networks, fold, VALIDATED)
+        return fmean(
+            energy_distance(*(flat(part.images[part.labels == label]) for part in (drawn, real)))
+            for label in range(len(self.digits.names))
+        )
+
+    def package(self, networks: Networks, folder: Path) -> Package:
+        del folder
+        names, size = self.digits.names, self.config.noise_size
+        kind = NoneInput(noise_size=size, labels=names)
+
+        def sample(rows: int) -> dict[str, Tensor]:
+            random = torch.Generator().manual_seed(rows)
+            noise = torch.randn(rows, size, generator=random)
+            return {kind.noise: noise, kind.label: torch.arange(rows) % len(names)}
+
+        graph = GraphExport(Served(networks["generator"]), sample, outputs=("image",))
+        verb = Verb(input=kind, answer=ImageAnswer(), example={"label": names[-1], "seed": 1})
+        return Package(graphs={MAIN_GRAPH: graph}, verbs={"generate": verb})
 
 
 def sheet(pictures: Pictures) -> "Figure":

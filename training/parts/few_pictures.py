@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.data.class_folders import Pictures
+from training.parts.convolution import pooled_convolution
 from training.parts.distortion import distort
 
 LEARNING_RATE = 3e-3
@@ -29,7 +30,7 @@ class Reader(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *_convolution(1, 8), *_convolution(8, 16), *_convolution(16, 32),
+            *pooled_convolution(1, 8), *pooled_convolution(8, 16), *pooled_convolution(16, 32),
             nn.Flatten(), nn.LazyLinear(64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, classes),
         )  # fmt: skip
 
@@ -45,15 +46,6 @@ class Reader(nn.Module):
     def accuracy(self, pictures: Pictures) -> float:
         """How often it reads what the label says."""
         return float((self.read(pictures.images) == pictures.labels).double().mean())
-
-
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-    ]
 
 
 def learned(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.data.class_folders import Pictures
+from training.parts.convolution import pooled_convolution
 
 EMBEDDING_SIZE = 64
 LEARNING_RATE = 3e-3
@@ -24,9 +25,9 @@ class Judge:
     def __init__(self, real: Pictures, epochs: int = 5) -> None:
         """Learns at once."""
         self.features = nn.Sequential(
-            *_convolution(real.images.shape[1], 16),
-            *_convolution(16, 32),
-            *_convolution(32, 64),  # [N, 64, H/8, W/8]
+            *pooled_convolution(real.images.shape[1], 16),
+            *pooled_convolution(16, 32),
+            *pooled_convolution(32, 64),  # [N, 64, H/8, W/8]
             nn.AdaptiveMaxPool2d(3),
             nn.Flatten(),
             nn.Linear(9 * 64, EMBEDDING_SIZE),
@@ -63,15 +64,6 @@ class Judge:
         """How often it reads what the label says."""
         guess = self.head(self.embed(pictures.images)).argmax(1)
         return float((guess == pictures.labels).double().mean())
-
-
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-    ]
 
 
 def score(judge: Judge, made: Pictures, real: Pictures, known: Pictures) -> dict[str, float]:

@@ -20,13 +20,16 @@ class PixelColours:
     """Learns from pictures uint8 ``[N, 3, H, W]`` and masks ``[N, H, W]`` once."""
 
     def __init__(self, images: Tensor, masks: Tensor, seed: int) -> None:
+        from sklearn.dummy import DummyClassifier
         from sklearn.linear_model import LogisticRegression
 
         counted = (masks.flatten() != IGNORED).nonzero()[:, 0].numpy()
         chosen = np.random.default_rng(seed).permutation(counted)[:MOST_PIXELS]
         looks = torch.cat([_looks(part) for part in torch.split(images, 16)])
-        self.machine: Any = LogisticRegression(max_iter=300)
-        self.machine.fit(looks[chosen].numpy(), masks.flatten()[chosen].numpy())
+        labels = masks.flatten()[chosen].numpy()
+        alone = len(np.unique(labels)) == 1  # where the others are rare: it is said everywhere
+        self.machine: Any = DummyClassifier() if alone else LogisticRegression(max_iter=300)
+        self.machine.fit(looks[chosen].numpy(), labels)
 
     def masks(self, images: Tensor) -> Tensor:
         """uint8 ``[N, H, W]``"""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.data.scenes import IGNORED
-from training.parts.detection import convolution
+from training.parts.convolution import convolution
 
 HALVINGS = 4
 """Sides are a multiple of 2 to this power."""

@@ -45,8 +45,7 @@ class SlidingWindow:
     def _in(self, image: Tensor) -> Found:
         looks = torch.stack([_look(image, box) for box in self.windows])
         chances = self.machine.predict_proba(looks.numpy())
-        known = [place for place, label in enumerate(self.machine.classes_)]
-        real = torch.tensor(chances[:, known[:-1]], dtype=torch.float32)
+        real = torch.tensor(chances[:, :-1], dtype=torch.float32)  # the last is of nothing there
         scores, labels = real.max(1)
         labels = torch.tensor(self.machine.classes_)[labels]
         order = scores.argsort(descending=True)[:MOST]

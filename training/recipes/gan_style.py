@@ -32,6 +32,7 @@ from model_store.manifest import Batching, Category, Family, Verb
 from training import report
 from training.data import hed, photos
 from training.data.photos import Photo
+from training.parts.adversary import frozen, hinge, optimizers
 from training.parts.perceptual import Looks, Losses, mean_losses, optimise, roughness
 from training.parts.stylist import PatchCritic, Stylist
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
@@ -45,6 +46,9 @@ MAX_ROWS = 4
 MAX_PIXELS = 2_000_000
 """Of a picture that is served: its widest layers take 64 bytes of each, and there may be four."""
 TEST_SHARE = 0.3
+SAMPLE_SIZE = (30, 31)
+"""Height and width of what the graph is tried with: an odd side has no half; any picture has them.
+"""
 
 
 class StyleConfig(Config):
@@ -122,7 +126,7 @@ class GanStyle(Recipe[StyleConfig]):
         random = np.random.default_rng([config.seed, 0])
         self.validation = photos.crops(validated, MAX_ROWS, config.side, random)
         self.test = photos.crops(self.tested, config.tested_crops, config.side, random)
-        self.data_source = f"{data}: {len(found)} pictures" if data else photos.source()
+        self.data_source = f"{data}: {len(found)} pictures" if data else photos.source(len(found))
         self.data_source += f"; the style: {config.style}"
         self.data_license = "the user's own" if data else photos.LICENSE
 
@@ -146,24 +150,16 @@ class GanStyle(Recipe[StyleConfig]):
         }
 
     def optimizers(self, networks: Networks) -> dict[str, torch.optim.Optimizer]:
-        rate = self.config.learning_rate
-        return {
-            name: torch.optim.Adam(network.parameters(), lr=rate, betas=(0.5, 0.99))
-            for name, network in networks.items()
-        }
+        return optimizers(networks, self.config.learning_rate, momentum=0.5)
 
     def step(self, networks: Networks, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         content, strokes = (part.float() / 255 for part in batch)
         made = networks["stylist"](content)
-        real, fake = networks["critic"](torch.cat([strokes, made.detach()])).chunk(2)
-        yield "critic", (1 - real).relu().mean() + (1 + fake).relu().mean()
-        # Bare and frozen: no gradients are summed (or sent to other machines) that nobody uses.
-        critic = getattr(networks["critic"], "module", networks["critic"])
-        critic.requires_grad_(False)
-        loss = self._loss(self.looks.losses(made, content))
-        loss = loss + self.config.rough_weight * roughness(made)
-        yield "stylist", loss - self.config.critic_weight * critic(made).mean()
-        critic.requires_grad_(True)
+        yield "critic", hinge(networks["critic"](torch.cat([strokes, made.detach()])))
+        with frozen(networks["critic"]) as critic:
+            loss = self._loss(self.looks.losses(made, content))
+            loss = loss + self.config.rough_weight * roughness(made)
+            yield "stylist", loss - self.config.critic_weight * critic(made).mean()
 
     def _loss(self, losses: Losses) -> Tensor:
         return (losses.content + self.config.style_weight * losses.style).mean()
@@ -223,9 +219,8 @@ class GanStyle(Recipe[StyleConfig]):
 
         def sample(rows: int) -> dict[str, Tensor]:
             random = np.random.default_rng(rows)
-            crops = [
-                photos.cut(next(iter(self.tested.values())), 30, 45, random) for _ in range(rows)
-            ]
+            tested = next(iter(self.tested.values()))
+            crops = [photos.cut(tested, *SAMPLE_SIZE, random) for _ in range(rows)]
             return {kind.tensor: torch.from_numpy(np.stack(crops))}
 
         sides = {2: "height", 3: "width"}

@@ -45,31 +45,14 @@ class PolicyCartpole(Policy[PpoConfig]):
     learner_kind = Ppo
     profiles: ClassVar[Mapping[str, Settings]] = {
         "quick": PpoConfig(
-            environment=HOME,
-            rounds=20,
-            patience=8,
-            round_steps=4096,
-            worlds=8,
-            batch_size=256,
-            learning_rate=1e-3,
-            discount=0.98,
-            selection_episodes=50,
+            environment=HOME, rounds=20, patience=8, round_steps=4096, worlds=8, batch_size=256,
+            learning_rate=1e-3, discount=0.98, selection_episodes=50,
         ),
         "full": PpoConfig(
-            environment=HOME,
-            rounds=50,
-            patience=20,
-            round_steps=4096,
-            worlds=8,
-            batch_size=256,
-            learning_rate=1e-3,
-            discount=0.98,
-            selection_episodes=100,
+            environment=HOME, rounds=50, patience=20, round_steps=4096, worlds=8, batch_size=256,
+            learning_rate=1e-3, discount=0.98, selection_episodes=100,
         ),
-    }
+    }  # fmt: skip
     smoke: ClassVar[Mapping[str, Any]] = {
-        "rounds": 2,
-        "round_steps": 2048,
-        "selection_episodes": 4,
-        "test_episodes": 8,
-    }
+        "rounds": 2, "round_steps": 2048, "selection_episodes": 4, "test_episodes": 8,
+    }  # fmt: skip

@@ -49,39 +49,17 @@ class PolicyLunarlander(Policy[PpoConfig]):
     learner_kind = Ppo
     profiles: ClassVar[Mapping[str, Settings]] = {
         "quick": PpoConfig(
-            environment=HOME,
-            rounds=30,
-            round_steps=32_768,
-            worlds=16,
-            rollout=1024,
-            batch_size=256,
-            passes=4,
-            learning_rate=1e-3,
-            discount=0.999,
-            trace=0.98,
-            entropy=0.01,
-            selection_episodes=30,
+            environment=HOME, rounds=30, round_steps=32_768, worlds=16, rollout=1024,
+            batch_size=256, passes=4, learning_rate=1e-3, discount=0.999, trace=0.98,
+            entropy=0.01, selection_episodes=30,
         ),
         "full": PpoConfig(
-            environment=HOME,
-            rounds=60,
-            round_steps=32_768,
-            worlds=16,
-            rollout=1024,
-            batch_size=256,
-            passes=4,
-            learning_rate=1e-3,
-            discount=0.999,
-            trace=0.98,
-            entropy=0.01,
-            selection_episodes=50,
+            environment=HOME, rounds=60, round_steps=32_768, worlds=16, rollout=1024,
+            batch_size=256, passes=4, learning_rate=1e-3, discount=0.999, trace=0.98,
+            entropy=0.01, selection_episodes=50,
         ),
-    }
+    }  # fmt: skip
     smoke: ClassVar[Mapping[str, Any]] = {
-        "rounds": 1,
-        "round_steps": 1024,
-        "worlds": 4,
-        "rollout": 256,
-        "selection_episodes": 2,
+        "rounds": 1, "round_steps": 1024, "worlds": 4, "rollout": 256, "selection_episodes": 2,
         "test_episodes": 4,
-    }
+    }  # fmt: skip

@@ -56,26 +56,15 @@ class PolicyPendulum(Policy[SacConfig]):
     learner_kind = Sac
     profiles: ClassVar[Mapping[str, Settings]] = {
         "quick": SacConfig(
-            environment=HOME,
-            rounds=16,
-            round_steps=600,
-            batch_size=128,
-            learning_rate=2e-3,
+            environment=HOME, rounds=16, round_steps=600, batch_size=128, learning_rate=2e-3,
             selection_episodes=30,
         ),
         "full": SacConfig(
-            environment=HOME,
-            rounds=40,
-            round_steps=600,
-            batch_size=256,
-            learning_rate=2e-3,
+            environment=HOME, rounds=40, round_steps=600, batch_size=256, learning_rate=2e-3,
             selection_episodes=50,
         ),
-    }
+    }  # fmt: skip
     smoke: ClassVar[Mapping[str, Any]] = {
-        "rounds": 1,
-        "round_steps": 250,
-        "warm_up": 100,
-        "selection_episodes": 2,
+        "rounds": 1, "round_steps": 250, "warm_up": 100, "selection_episodes": 2,
         "test_episodes": 4,
-    }
+    }  # fmt: skip

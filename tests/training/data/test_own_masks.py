@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from model_store.inputs.image import ImageInput
+from tests.pictures import halved, masked
 from training.data import own_masks
 from training.data.scenes import IGNORED
 from training.errors import DataError
@@ -14,23 +13,9 @@ from training.errors import DataError
 KIND = ImageInput(height=32, width=32, fit="pad")
 
 
-def _mask(value: int = 7) -> Image.Image:
-    drawn = np.zeros((20, 40), np.uint8)
-    drawn[:, 20:] = value
-    return Image.fromarray(drawn)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten pictures, 40 wide and 20 tall, whose right half is of class 7."""
-    for part in ("images", "masks"):
-        (tmp_path / part).mkdir()
-    random = np.random.default_rng(0)
-    for place in range(10):
-        pixels = random.integers(256, size=(20, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{place}.png")
-        _mask().save(tmp_path / "masks" / f"{place}.png")
-    return tmp_path
+    return masked(tmp_path)
 
 
 def test_masks_lie_as_their_pictures_do_and_padding_is_ignored(folder: Path) -> None:
@@ -46,7 +31,7 @@ def test_masks_lie_as_their_pictures_do_and_padding_is_ignored(folder: Path) -> 
 def test_a_palette_says_the_same_as_grey_values(folder: Path) -> None:
     grey = own_masks.read(folder, KIND)
     for file in (folder / "masks").iterdir():
-        coloured = _mask()
+        coloured = halved(40, 20, 7)
         coloured.putpalette([value % 256 for value in range(768)])
         coloured.save(file)
     assert (own_masks.read(folder, KIND).scenes.masks == grey.scenes.masks).all()
@@ -71,12 +56,12 @@ def test_what_is_wrong_is_said_of_the_file_that_is_wrong(folder: Path) -> None:
     (masks / "4.png").rename(folder / "4.png")
     refused("a mask for each; none for \\['4'\\]")
     (folder / "4.png").rename(masks / "4.png")
-    _mask().resize((10, 10)).save(masks / "2.png")
+    halved(40, 20, 7).resize((10, 10)).save(masks / "2.png")
     refused("2.png: expected 40×20 pixels.*got 10×10")
-    _mask().convert("RGB").save(masks / "2.png")
+    halved(40, 20, 7).convert("RGB").save(masks / "2.png")
     refused("2.png: expected class numbers.*RGB")
     for file in masks.iterdir():
-        _mask(0).save(file)
+        halved(40, 20, 0).save(file)
     refused("two classes at least; got 0 alone")
     for file in [*images.iterdir(), *masks.iterdir()]:
         file.unlink()

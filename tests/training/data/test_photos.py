@@ -22,7 +22,7 @@ def folder_of(path: Path, *sizes: tuple[int, int]) -> Path:
 def test_the_photographs_of_the_packages_are_there_in_colour() -> None:
     found = photos.packaged()
     assert {"astronaut", "china", "flower"} <= set(found)
-    assert len(found) == sum(map(len, photos.PHOTOS.values()))
+    assert len(found) == len(photos.PHOTOS)
     for photo in found.values():
         assert photo.dtype == np.uint8
         assert photo.shape[0] == 3
@@ -59,6 +59,13 @@ def test_too_few_too_small_or_broken_pictures_are_refused(tmp_path: Path) -> Non
     (tmp_path / "2.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"2\.png: expected a PNG"):
         photos.read(tmp_path, 8)
+
+
+def test_a_large_picture_is_kept_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "MOST_SIDE", 20)
+    found = photos.read(folder_of(tmp_path, (60, 40), (20, 90), (20, 20), (25, 30)), 20)
+    sizes = [(3, 20, 30), (3, 90, 20), (3, 20, 20), (3, 24, 20)]
+    assert [photo.shape for photo in found.values()] == sizes
 
 
 def test_crops_are_squares_that_the_same_draw_gives_again() -> None:

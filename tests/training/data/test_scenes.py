@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from model_store.inputs.image import ImageInput
-from training.data import own_scenes, scenes
-from training.data.scenes import CLASSES, Composer
+from tests.pictures import boxed
+from training.data import emoji_scenes, own_scenes, scenes
+from training.data.emoji_scenes import CLASSES
+from training.data.scenes import Composer
 from training.errors import DataError
 
 KIND = ImageInput(height=64, width=64, fit="pad")
@@ -19,7 +20,7 @@ KIND = ImageInput(height=64, width=64, fit="pad")
 
 @pytest.fixture(scope="module")
 def makers() -> dict[str, Composer]:
-    return scenes.composers(96, seed=0)
+    return emoji_scenes.composers(96, seed=0)
 
 
 def test_no_drawing_and_no_photograph_is_in_two_parts(makers: dict[str, Composer]) -> None:
@@ -68,18 +69,7 @@ def test_a_mirrored_picture_has_its_boxes_mirrored(makers: dict[str, Composer]) 
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Ten wide pictures with a red square each, and COCO's JSON."""
-    images, annotations = [], []
-    for number in range(10):
-        pixels = np.full((40, 80, 3), 200, np.uint8)
-        pixels[10:30, number : number + 20] = (255, 0, 0)
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-        images.append({"id": number + 1, "file_name": f"{number}.png", "width": 80, "height": 40})
-        annotations.append({"id": number, "image_id": number + 1, "category_id": 7 + number % 2,
-                            "bbox": [number, 10, 20, 20], "area": 400, "iscrowd": 0})  # fmt: skip
-    categories = [{"id": 7, "name": "even"}, {"id": 8, "name": "odd"}]
-    _write(tmp_path, {"images": images, "annotations": annotations, "categories": categories})
-    return tmp_path
+    return boxed(tmp_path)
 
 
 def _write(folder: Path, value: Any) -> None:
@@ -124,6 +114,15 @@ def test_bad_annotations_are_refused_by_name(
     _write(coco, value)
     with pytest.raises(DataError, match=words):
         own_scenes.boxes(coco, KIND)
+
+
+def test_boxes_that_all_fall_into_one_part_are_refused(coco: Path) -> None:
+    value = json.loads((coco / "annotations.json").read_text())
+    del value["annotations"][1:]
+    _write(coco, value)
+    found, names = own_scenes.boxes(coco, KIND)
+    with pytest.raises(DataError, match=r"expected boxes in some of .*give more pictures"):
+        scenes.own(found, names, coco, seed=0)
 
 
 def test_a_folder_without_annotations_and_a_picture_that_is_none_are_refused(coco: Path) -> None:

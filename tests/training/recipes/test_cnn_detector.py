@@ -1,29 +1,22 @@
 """The detector: what it says over a socket of a picture of odd size, and what it takes to learn."""
 
 import base64
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from PIL import Image
+import torch
 
 from model_store.store import Store
+from tests.pictures import boxed, noise, seen_in_odd_sizes
 from tests.service.server import serving
-from training.data.scenes import CLASSES
+from training import recipe as recipes
+from training.data.emoji_scenes import CLASSES
 
 if TYPE_CHECKING:
     from tests.conftest import Trained
 
 pytestmark = pytest.mark.slow
-
-
-def _png(width: int, height: int) -> bytes:
-    pixels = np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_boxes_over_a_socket_lie_within_a_picture_of_any_size(
@@ -32,22 +25,16 @@ def test_boxes_over_a_socket_lie_within_a_picture_of_any_size(
     with serving(
         trained.store, tmp_path, repository="explicit", models='["cnn_detector"]'
     ) as server:
-        for width, height in ((333, 77), (50, 401), (1, 1), (640, 480)):
-            answer = server.client.post(
-                "/v1/models/cnn_detector/predict",
-                params={"min_score": 0, "max_boxes": 20},
-                content=_png(width, height),
-                headers={"Content-Type": "image/png"},
-            )
-            assert answer.status_code == 200, answer.text
-            boxes = answer.json()["outputs"][0]["boxes"]
+        parameters = {"min_score": 0, "max_boxes": 20}
+        for width, height, output in seen_in_odd_sizes(server, "cnn_detector", **parameters):
+            boxes = output["boxes"]
             assert len(boxes) <= 20
             for found in boxes:
                 left, top, right, bottom = found["box"]
                 assert 0 <= left <= right <= width
                 assert 0 <= top <= bottom <= height
                 assert found["label"] in CLASSES
-        item = {"b64": base64.b64encode(_png(20, 20)).decode()}
+        item = {"b64": base64.b64encode(noise(20, 20)).decode()}
         refused = server.predict("predict", "cnn_detector", item, min_score=2)
         assert refused.status_code == 422
         assert "min_score" in refused.json()["detail"]
@@ -62,3 +49,15 @@ def test_a_published_detector_says_what_its_classes_are_and_its_baseline(
     assert answer.labels == tuple(CLASSES)
     assert set(manifest.baselines) == {"sliding_window"}
     assert "whole emoji" in manifest.evaluation
+    assert "a clock at another hour, a heart in another colour. " in manifest.evaluation
+
+
+def test_own_pictures_are_learned_and_a_class_that_is_not_tested_is_said(tmp_path: Path) -> None:
+    kind = recipes.find("cnn_detector")
+    recipe = kind(kind.profiles["quick"].model_copy(update=dict(kind.smoke)))
+    recipe.load(boxed(tmp_path))
+    with torch.no_grad():
+        networks = {name: network.eval() for name, network in recipe.build(0).items()}
+        evaluation = recipe.evaluate([networks])
+    assert "2 of 10 pictures" in evaluation.description
+    assert "odd not tested" in evaluation.description
