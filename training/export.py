@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 import onnx_ir
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from model_store.manifest import Graph, Tensor
 from training.errors import ParityError
@@ -42,6 +43,7 @@ def export(name: str, graph: GraphExport, folder: Path) -> Graph:
             verbose=False,
         )
         _leave_names(program.model.graph)
+        ClearMetadataAndDocStringPass()(program.model)  # stack traces, with this machine's folders
         program.save(str(path), external_data=False)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)

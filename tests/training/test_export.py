@@ -83,6 +83,14 @@ def test_the_row_is_a_named_axis_of_every_input_and_output(exported: Exported) -
     assert {tensor.shape[0] for tensor in tensors} == {"batch"}
 
 
+def test_the_graph_tells_nothing_of_the_machine_it_was_made_on(exported: Exported) -> None:
+    """Else its digest would follow the folder that the code lies in."""
+    written = (exported.folder / "reader.onnx").read_bytes()
+    assert str(Path(__file__).parent).encode() not in written
+    nodes = onnx.load(exported.folder / "reader.onnx").graph.node
+    assert not [node.name for node in nodes if node.metadata_props or node.doc_string]
+
+
 def test_every_axis_named_is_dynamic_and_all_others_are_not(exported: Exported) -> None:
     graph = exported.graph
     assert {t.name: (t.dtype, t.shape) for t in graph.inputs} == {
