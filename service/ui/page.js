@@ -197,11 +197,12 @@ function detail(ref, model) {
 /** The panel and the command of one verb, and buttons for the others. */
 function attempt(ref, model) {
   const place = h("div");
-  const names = Object.keys(model.signature);
+  const names = [...Object.keys(model.signature), ...(model.explains ? ["explain"] : [])];
   const choices = names.map((name) => h("button", { type: "button", onclick: () => choose(name) }, name));
   function choose(name) {
     choices.forEach((one) => one.setAttribute("aria-pressed", String(one.textContent === name)));
-    const verb = model.signature[name];
+    const verb = model.signature[name]
+      ?? { ...model.signature[model.explains], answer: { kind: "explanation" } };
     const shell = [h("h4", {}, "From a shell"), code(command(ref, name, verb))];
     place.replaceChildren(panel(ref, name, verb), ...shell);
   }
