@@ -193,7 +193,7 @@ function explanation(spec, answer, history, picture) {
 }
 
 const signed = (value) => (value < 0 ? "" : "+") + number(value);
-const called = (part) => part.text ?? (part.feature ? `${part.feature} = ${part.value}`
+const called = (part) => part.text ?? (part.feature ? `${part.feature} = ${Number.isFinite(part.value) ? number(part.value) : part.value}`
   : `${part.column}, steps ${part.start} to ${part.end}`);
 
 /** The words of a text, green where they speak for the target and red where against it. */
