@@ -140,6 +140,9 @@ class Provenance(Spec):
     weights_license: str = ""
     start: str = Field(default="", description="the earlier version that training started from")
     train_seconds: float
+    peak_memory_bytes: int = Field(
+        default=0, ge=0, description="the training process's, resident; 0: not measured"
+    )
     packages: dict[str, str]
 
     @property

@@ -287,7 +287,8 @@ function origin(model) {
   const pairs = (values) => facts(Object.entries(values).map(([name, value]) => [words(name), String(value)]));
   return section("Origin",
     facts([["data", from.data], ["data licence", from.data_license], ["weights", from.weights],
-      ["weights licence", from.weights_license], ["training", `${number(from.train_seconds)} s`]]),
+      ["weights licence", from.weights_license], ["training", `${number(from.train_seconds)} s`],
+      ["memory of training", from.peak_memory_bytes > 0 && `${bytes(from.peak_memory_bytes)} at most`]]),
     h("h4", {}, "Make it again"),
     code(`modelhub train ${from.recipe} --profile ${from.profile} --seed ${from.seed}`
       + (from.start ? ` --from ${from.start}` : "")),
