@@ -128,7 +128,7 @@ def _list(arguments: argparse.Namespace) -> int:
                 "family": manifest.family,
                 "category": manifest.category,
                 "task": manifest.task,
-                "verbs": list(manifest.verbs),
+                "verbs": manifest.abilities,
                 "metrics": manifest.metrics,
                 "size_bytes": manifest.size_bytes,
             }
@@ -180,6 +180,8 @@ def _show(arguments: argparse.Namespace) -> int:
     for does, verb in manifest.verbs.items():
         graph = manifest.graphs[verb.graph]
         print(f"{does:<12}{verb.input.kind} → {verb.answer.kind}  ({graph.file})")
+    if manifest.explained:
+        print(f"explain     what each part of an item does to what it would {manifest.explained}")
     for graph in manifest.graphs.values():
         where = f"  ({graph.file})" if len(manifest.graphs) > 1 else ""
         print(f"batches     {_batches(graph.batching)}{where}")

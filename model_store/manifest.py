@@ -18,7 +18,7 @@ from model_store.decoding import Decoding
 from model_store.errors import BadManifest, ItemMismatch
 from model_store.inputs import InputSpec
 from model_store.inputs.tensor import TensorInput
-from model_store.spec import Spec, TensorSpec, read_parameters, show_names
+from model_store.spec import Parameters, Spec, TensorSpec, read_parameters, show_names
 
 Family = Literal["cnn", "rnn", "transformer", "gan", "autoencoder", "classical", "other"]
 Category = Literal["vision", "text", "audio", "series", "tabular", "control", "other"]
@@ -97,11 +97,13 @@ class Verb(Spec):
             return self.input.zeros()
         return self.example
 
-    def read_parameters(self, raw: Mapping[str, object]) -> tuple[Any, Any]:
+    def read_parameters(
+        self, raw: Mapping[str, object], instead: type[Parameters] | None = None
+    ) -> tuple[Any, Any]:
         """A request's parameters, split into the input's and the answer's own class and checked.
-        Raises ItemMismatch.
+        ``instead`` stands for the answer's where another answer is made. Raises ItemMismatch.
         """
-        for_input, for_answer = self.input.parameters, self.answer.parameters
+        for_input, for_answer = self.input.parameters, instead or self.answer.parameters
         known = {*for_input.model_fields, *for_answer.model_fields}
         unknown = sorted(set(raw) - known)
         if unknown:
@@ -138,6 +140,9 @@ class Provenance(Spec):
     weights_license: str = ""
     start: str = Field(default="", description="the earlier version that training started from")
     train_seconds: float
+    peak_memory_bytes: int = Field(
+        default=0, ge=0, description="the training process's, resident; 0: not measured"
+    )
     packages: dict[str, str]
 
     @property
@@ -211,6 +216,26 @@ class Manifest(Draft):
         """The verb a reader thinks of first: predict before generate before score before embed."""
         order: tuple[VerbName, ...] = ("predict", "generate", "score", "embed")
         return next((name, self.verbs[name]) for name in order if name in self.verbs)
+
+    @property
+    def explained(self) -> VerbName | None:
+        """The verb whose answers can be explained: it takes items that come apart and gives numbers
+        row by row.
+        """
+        asked: tuple[VerbName, ...] = ("predict", "score")
+        return next((name for name in asked if self._explains(name)), None)
+
+    def _explains(self, name: VerbName) -> bool:
+        verb = self.verbs.get(name)
+        if verb is None or not verb.input.divisible or not verb.answer.targets:
+            return False
+        graph = self.graphs[verb.graph]
+        return graph.batching.rows and graph.decoding is None
+
+    @property
+    def abilities(self) -> list[str]:
+        """What can be asked of it: the verbs of its table, and to explain them."""
+        return [*self.verbs, *(["explain"] if self.explained else [])]
 
     @property
     def size_bytes(self) -> int:

@@ -4,7 +4,7 @@ Knows no kind in particular: each lives in its own file under ``inputs/`` or ``a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
@@ -67,6 +67,30 @@ class Encoded:
 Encoder: TypeAlias = Callable[[object, Any], Encoded]
 """``(item, parameters) → Encoded``; raises ItemError."""
 
+MAX_PARTS = 48
+"""An item is divided into no more, where how finely is up to us."""
+
+
+def _nothing(contributions: Array) -> dict[str, Any]:
+    del contributions
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One item in parts that can be left out, to see what each does to an answer."""
+
+    names: Sequence[Mapping[str, Any]]
+    """What each part is, as an answer says it."""
+    keep: Callable[[Array], Tensors]
+    """bool ``[R, parts]`` → R rows for the graph, each without the parts that are false there."""
+    draw: Callable[[Array], dict[str, Any]] = _nothing
+    """Contributions ``[parts]`` → what an answer shows of them all beside the list."""
+
+
+Divider: TypeAlias = Callable[[object, Any], Parts]
+"""``(item, parameters) → Parts``; raises ItemError."""
+
 
 class InputKind(Spec, ABC):
     """How one kind of raw item becomes tensors. Used alike in training and in serving."""
@@ -99,6 +123,15 @@ class InputKind(Spec, ABC):
     def encoder(self, folder: Path) -> Encoder:
         """Open what encoding needs (a tokenizer, say) from the bundle's folder, once."""
 
+    @property
+    def divisible(self) -> bool:
+        """Whether :meth:`divider` knows how an item looks without some of its parts."""
+        return False
+
+    def divider(self, folder: Path) -> Divider:
+        """Open what dividing items into parts needs. Only where :attr:`divisible`."""
+        raise NotImplementedError(f"items of kind {self.kind} are not divided")
+
 
 class AnswerKind(Spec, ABC):
     """How the rows a graph gave for one item become the JSON answer."""
@@ -115,6 +148,20 @@ class AnswerKind(Spec, ABC):
         self, tensors: Tensors, context: Mapping[str, Any], parameters: Any
     ) -> dict[str, Any]:
         """``tensors`` are this item's rows only; ``context`` is what its encoder left."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The numbers of an answer that can be explained, by name; none where there are none."""
+        return ()
+
+    def amounts(self, tensors: Tensors) -> Array:
+        """Those numbers of R rows: ``[R, targets]``."""
+        raise NotImplementedError(f"{type(self).__name__} has no targets")
+
+    def foremost(self, amounts: Array) -> int:
+        """Which target an answer is about where a caller names none; ``amounts`` are its own."""
+        del amounts
+        return 0
 
 
 NO_INT64 = "Input should be a whole number of at most 64 bits"

@@ -214,7 +214,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     )  # fmt: skip
     return {
         **facts,
-        "verbs": list(manifest.verbs),
+        "verbs": manifest.abilities,
         "input": verb.input.model_dump(mode="json"),
         "answer": verb.answer.model_dump(mode="json"),
         "size_bytes": manifest.size_bytes,

@@ -11,8 +11,8 @@ import numpy as np
 from model_store.answers.text import Pieces, TextAnswer
 from model_store.bundle import Bundle
 from model_store.inputs.tensor import TensorInput
-from model_store.manifest import MAIN_GRAPH, Graph, Manifest, Verb
-from model_store.spec import Encoder, Tensors
+from model_store.manifest import MAIN_GRAPH, Graph, Manifest, Verb, VerbName
+from model_store.spec import Divider, Encoder, Tensors
 from service.batcher import Batcher
 from service.decoder.decoder import Decoder
 from service.decoder.lane import DecoderLane
@@ -46,6 +46,7 @@ class LoadedModel:
             if isinstance(verb.answer, TextAnswer)
         }
         """For each verb that answers with text, what makes its tokens readable."""
+        self._dividers: dict[VerbName, Divider] = {}
         self.meter, self.memory_bytes = meter, memory_bytes
         self.last_used = time.monotonic()
         self._leases = 0
@@ -96,11 +97,27 @@ class LoadedModel:
         """Raises NoSuchVerb with the verbs it has."""
         verb = self.manifest.verbs.get(name)  # type: ignore[call-overload]
         if verb is None:
-            raise NoSuchVerb(
-                f"{self.manifest.name} cannot {name}; it can {', '.join(self.manifest.verbs)}"
-            )
+            raise self._cannot(name)
         found: Verb = verb
         return found
+
+    def explained(self) -> tuple[VerbName, Verb]:
+        """The verb whose answers can be explained. Raises NoSuchVerb."""
+        name = self.manifest.explained
+        if name is None:
+            raise self._cannot("explain")
+        return name, self.manifest.verbs[name]
+
+    def divider(self, name: VerbName) -> Divider:
+        """Divides this verb's items into parts; opened when it is first wanted. Blocks."""
+        if name not in self._dividers:
+            self._dividers[name] = self.bundle.divider(name)
+        return self._dividers[name]
+
+    def _cannot(self, name: str) -> NoSuchVerb:
+        return NoSuchVerb(
+            f"{self.manifest.name} cannot {name}; it can {', '.join(self.manifest.abilities)}"
+        )
 
     def says(self, name: str) -> bool:
         """Whether this verb's answer is said token by token. Raises NoSuchVerb."""

@@ -170,11 +170,22 @@ def four_points_above(value: float, bound: float) -> bool:
     return value >= bound + 0.04
 
 
+def twelve_points_above(value: float, bound: float) -> bool:
+    return value >= bound + 0.12
+
+
 def within_a_hundredth(value: float, other: float) -> bool:
     return abs(value - other) <= 0.01
 
 
 PRETRAINED = {
+    "cnn_classifier": [
+        Promise("cnn_classifier", "accuracy", operator.ge, 0.78),
+        Promise("cnn_classifier", "accuracy", operator.ge, 0.72, of="frozen_features"),
+        Promise(
+            "cnn_classifier", "accuracy", twelve_points_above, "from_scratch", of="frozen_features"
+        ),
+    ],
     "transformer_embedder": [
         Promise("transformer_embedder", "few_shot_accuracy", operator.ge, 0.74),
         Promise("transformer_embedder", "few_shot_accuracy", four_points_above, "tfidf"),

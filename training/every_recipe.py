@@ -19,7 +19,9 @@ from training import side_by_side, weights
 
 BEGIN, END = "<!-- every model: begin -->", "<!-- every model: end -->"
 """Where a Markdown file has both, the table replaces what is between."""
-HEADER = ("model", "score", "best baseline, same run", "seconds", "parameters", "MB")
+HEADER = (
+    "model", "score", "best baseline, same run", "seconds", "peak GB", "parameters", "MB",
+)  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -29,6 +31,7 @@ class Row(NamedTuple):
     score: str
     baseline: str
     seconds: str
+    peak: str
     parameters: str
     size: str
 
@@ -47,7 +50,7 @@ def rows(store: Place, failed: Mapping[str, str]) -> list[Row]:
     return [
         _row(name, opened.open(name))
         if name in present
-        else Row(name, failed.get(name, "not trained"), *[""] * 4)
+        else Row(name, failed.get(name, "not trained"), *[""] * 5)
         for name in recipes.names()
     ]
 
@@ -63,6 +66,7 @@ def _row(name: str, bundle: Bundle) -> Row:
         f"{metric.replace('_', ' ')} {value:.4g}",
         f"{nearest.replace('_', ' ')} {found[nearest]:.4g}" if nearest else "",
         f"{origin.train_seconds:,.0f}" if origin else "",
+        f"{origin.peak_memory_bytes / 1e9:.1f}" if origin and origin.peak_memory_bytes else "",
         f"{parameters(bundle):,}",
         f"{manifest.size_bytes / 1e6:.1f}",
     )
@@ -82,7 +86,7 @@ def parameters(bundle: Bundle) -> int:
 
 
 def markdown(found: list[Row]) -> str:
-    lines = [HEADER, ("---", "---", "---", "--:", "--:", "--:")]
+    lines = [HEADER, ("---", "---", "---", "--:", "--:", "--:", "--:")]
     cells = [*lines, *((f"`{row.name}`", *row[1:]) for row in found)]
     return "\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n"
 

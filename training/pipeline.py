@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import resource
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,6 +185,7 @@ def _draft(
             weights_license=recipe.weights_license,
             start=start.ref if start else "",
             train_seconds=round(sum(fold.history.seconds for fold in fitted), 1),
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             packages={package: version(package) for package in RECORDED},
         ),
     )

@@ -171,9 +171,9 @@ class Recipe(ABC, Generic[C]):
     license: str = "Apache-2.0"
     """Of the trained weights. :meth:`load` changes it where the data's licence asks for more."""
 
-    weights: ClassVar[str] = "from scratch"
+    weights: str = "from scratch"
     """Where the weights come from that the training starts with."""
-    weights_license: ClassVar[str] = ""
+    weights_license: str = ""
 
     data_source: str
     data_license: str

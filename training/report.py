@@ -71,10 +71,15 @@ def _origin(origin: Provenance | None) -> str:
         return "Unknown."
     license_of_weights = f" (licence: {origin.weights_license})" if origin.weights_license else ""
     settings = ", ".join(f"{key}={value}" for key, value in origin.config.items())
+    memory = (
+        f" with {origin.peak_memory_bytes / 1e9:.1f} GB of memory at most"
+        if origin.peak_memory_bytes
+        else ""
+    )
     return f"""- Data: {origin.data} (licence: {origin.data_license}).
 - Weights: {origin.weights}{license_of_weights}.
 - Made by `modelhub train {origin.order}` in \
-{origin.train_seconds:.0f} s of training ({settings})."""
+{origin.train_seconds:.0f} s of training{memory} ({settings})."""
 
 
 def learning_curve(histories: Sequence[History]) -> Figure:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, FiniteFloat, model_validator
 
-from model_store.spec import AnswerKind, Tensors
+from model_store.spec import AnswerKind, Array, Tensors
 
 
 class ActionAnswer(AnswerKind):
@@ -38,3 +38,13 @@ class ActionAnswer(AnswerKind):
         if self.bounds is not None:
             return {"action": row.tolist(), "probabilities": None}
         return {"action": self.first + int(np.argmax(row)), "probabilities": row.tolist()}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.names
+
+    def amounts(self, tensors: Tensors) -> Array:
+        return tensors[self.tensor]
+
+    def foremost(self, amounts: Array) -> int:
+        return int(np.argmax(amounts)) if self.bounds is None else 0

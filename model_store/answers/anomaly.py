@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from model_store.png import png
-from model_store.spec import AnswerKind, Tensors
+from model_store.spec import AnswerKind, Array, Tensors
 
 
 class AnomalyAnswer(AnswerKind):
@@ -48,3 +48,10 @@ class AnomalyAnswer(AnswerKind):
             ],
             **heat,
         }
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return ("score",)
+
+    def amounts(self, tensors: Tensors) -> Array:
+        return tensors[self.score][:, None]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from model_store.spec import AnswerKind, Parameters, Tensors
+from model_store.spec import AnswerKind, Array, Parameters, Tensors
 
 
 class ClassesParameters(Parameters):
@@ -32,3 +32,13 @@ class ClassesAnswer(AnswerKind):
         order = np.argsort(-scores, kind="stable")[: parameters.top_k]
         top = [{"label": self.labels[k], "score": float(scores[k])} for k in order]
         return {**top[0], "top": top}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.labels
+
+    def amounts(self, tensors: Tensors) -> Array:
+        return tensors[self.tensor]
+
+    def foremost(self, amounts: Array) -> int:
+        return int(np.argmax(amounts))

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from model_store.spec import AnswerKind, Tensors
+from model_store.spec import AnswerKind, Array, Tensors
 
 
 class ForecastAnswer(AnswerKind):
@@ -25,3 +25,12 @@ class ForecastAnswer(AnswerKind):
         del context, parameters
         names = {"values": self.values, "lower": self.lower, "upper": self.upper}
         return {key: tensors[name][0].tolist() for key, name in names.items()}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.columns
+
+    def amounts(self, tensors: Tensors) -> Array:
+        """Of each column, the mean of the coming steps."""
+        mean: Array = tensors[self.values].mean(axis=1)
+        return mean

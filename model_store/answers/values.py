@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from model_store.spec import AnswerKind, Tensors
+from model_store.spec import AnswerKind, Array, Tensors
 
 
 class ValuesAnswer(AnswerKind):
@@ -20,3 +20,10 @@ class ValuesAnswer(AnswerKind):
     ) -> dict[str, Any]:
         del context, parameters
         return {"values": dict(zip(self.names, tensors[self.tensor][0].tolist(), strict=True))}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.names
+
+    def amounts(self, tensors: Tensors) -> Array:
+        return tensors[self.tensor]

@@ -13,7 +13,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from model_store.errors import ItemError, ItemMismatch, ItemTooLarge
-from model_store.spec import Encoded, Encoder, InputKind, numbers, show, show_names
+from model_store.picture_cells import cells
+from model_store.spec import (
+    Divider,
+    Encoded,
+    Encoder,
+    InputKind,
+    Parts,
+    numbers,
+    show,
+    show_names,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,6 +73,20 @@ class ImageInput(InputKind):
             return Encoded({self.tensor: self.pixels(picture)[None]}, context)
 
         return encode
+
+    @property
+    def divisible(self) -> bool:
+        return True
+
+    def divider(self, folder: Path) -> Divider:
+        del folder
+
+        def divide(item: object, parameters: Any) -> Parts:
+            del parameters
+            picture = self.open(item)
+            return cells(self.tensor, self.pixels(picture), self.size(picture), picture.size)
+
+        return divide
 
     def body(self, item: object) -> tuple[bytes, str]:
         data = _bytes(item)

@@ -4,6 +4,7 @@ Where series may be shorter than ``length``, they keep their own, and a mask flo
 is 1 at every step goes with them.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,10 +14,13 @@ from pydantic import Field, model_validator
 from model_store.csv_body import read_csv, write_csv
 from model_store.errors import ItemMismatch, ItemTooLarge
 from model_store.spec import (
+    MAX_PARTS,
     Array,
+    Divider,
     Encoded,
     Encoder,
     InputKind,
+    Parts,
     Tensors,
     numbers,
     show,
@@ -75,6 +79,39 @@ class SeriesInput(InputKind):
             return Encoded(tensors, {"steps": len(steps)})
 
         return encode
+
+    @property
+    def divisible(self) -> bool:
+        return True
+
+    def divider(self, folder: Path) -> Divider:
+        """Stretches of each column; one that is left out is at its column's mean."""
+        encode = self.encoder(folder)
+
+        def divide(item: object, parameters: Any) -> Parts:
+            encoded = encode(item, parameters)
+            seen = encoded.tensors[self.tensor]  # [1, steps, columns]
+            steps, columns = seen.shape[1:]
+            stretches = max(1, min(steps, MAX_PARTS // columns))
+            edges = np.linspace(0, steps, stretches + 1).round().astype(int)
+            owner = np.searchsorted(edges, np.arange(steps), side="right") - 1
+            mean = seen.mean(axis=1, keepdims=True)
+
+            def keep(kept: Array) -> Tensors:
+                visible = kept.reshape(-1, columns, stretches)[:, :, owner].transpose(0, 2, 1)
+                rows = {name: np.repeat(row, len(kept), 0) for name, row in encoded.tensors.items()}
+                return {**rows, self.tensor: np.where(visible, seen, mean)}
+
+            first = encoded.context["steps"] - steps
+            spans = [(first + int(a), first + int(b)) for a, b in itertools.pairwise(edges)]
+            names = [
+                {"column": column, "start": start, "end": end}
+                for column in self.columns
+                for start, end in spans
+            ]
+            return Parts(names, keep)
+
+        return divide
 
     def _steps(self, item: object) -> Array:
         """float64 ``[steps, features]``."""

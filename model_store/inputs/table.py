@@ -5,21 +5,51 @@ A category is its place in its list.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, FiniteFloat, model_validator
 
 from model_store.csv_body import read_csv, write_csv
 from model_store.errors import ItemMismatch
-from model_store.spec import FLOAT32_MAX, Encoded, Encoder, InputKind, Spec, show, show_names
+from model_store.spec import (
+    FLOAT32_MAX,
+    Array,
+    Divider,
+    Encoded,
+    Encoder,
+    InputKind,
+    Parts,
+    Spec,
+    show,
+    show_names,
+)
 
 
 class Column(Spec):
-    """A number, or one of ``categories``."""
+    """A number, or one of ``categories``. ``usual`` is what it mostly is: the median of what the
+    model learned from, or the commonest category.
+    """
 
     name: str
     categories: tuple[str, ...] | None = None
+    usual: FiniteFloat | str | None = None
+
+    @model_validator(mode="after")
+    def _usual_is_one_of_its_cells(self) -> Self:
+        try:
+            if self.usual is not None:
+                self.cell(self.usual)
+        except ItemMismatch as error:
+            raise ValueError(f"usual: {error}") from None
+        return self
+
+    def learned_from(self, cells: Array) -> "Column":
+        """The same column, told what is usual; a category as its place: ``[N]``."""
+        if self.categories is None:
+            return self.model_copy(update={"usual": float(np.median(cells))})
+        counts = np.bincount(cells.astype(int), minlength=len(self.categories))
+        return self.model_copy(update={"usual": self.categories[int(np.argmax(counts))]})
 
     def cell(self, value: object) -> float:
         """Raises ItemMismatch naming the column."""
@@ -74,6 +104,25 @@ class TableInput(InputKind):
             return Encoded({self.tensor: np.array([cells], dtype=np.float32)})
 
         return encode
+
+    @property
+    def divisible(self) -> bool:
+        return all(column.usual is not None for column in self.columns)
+
+    def divider(self, folder: Path) -> Divider:
+        """Cells; one that is left out is what its column mostly is."""
+        encode = self.encoder(folder)
+        usual = np.array([column.cell(column.usual) for column in self.columns], np.float32)
+
+        def divide(item: object, parameters: Any) -> Parts:
+            row = encode(item, parameters).tensors[self.tensor]
+            names = [
+                {"feature": column.name, "value": value, "usual": column.usual}
+                for column, value in zip(self.columns, self._cells(item), strict=True)
+            ]
+            return Parts(names, lambda kept: {self.tensor: np.where(kept, row, usual)})
+
+        return divide
 
     def _cells(self, item: object) -> Sequence[object]:
         if isinstance(item, dict):

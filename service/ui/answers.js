@@ -6,7 +6,7 @@ import { bar, h, number, svg } from "./dom.js";
 const MAX_BARS = 12;
 const MAX_CHARTS = 6;
 
-const KINDS = { action, classes, boxes, image, mask, forecast, anomaly, vector, text, transcript };
+const KINDS = { action, classes, boxes, image, mask, forecast, anomaly, vector, text, transcript, explanation };
 
 /** One answer. `history` is what the model saw, as {column: numbers}, where that is known, and
  * `picture` the one that it saw, where the browser can draw it.
@@ -16,8 +16,8 @@ export function show(spec, answer, history = {}, picture = null) {
 }
 
 function bars(rows, most, tone) {
-  const shown = rows.slice(0, MAX_BARS).map(([name, value, text]) =>
-    h("li", {}, h("span", { title: name }, name), bar(value / most, tone), h("b", {}, text)),
+  const shown = rows.slice(0, MAX_BARS).map(([name, value, text, own]) =>
+    h("li", {}, h("span", { title: name }, name), bar(value / most, own ?? tone), h("b", {}, text)),
   );
   const more = rows.length - shown.length;
   return [h("ol", { class: "bars" }, shown), more > 0 && h("p", { class: "quiet" }, `and ${more} more`)];
@@ -149,7 +149,7 @@ function anomaly(spec, answer, history, picture) {
     h("p", { class: `verdict ${tone}` }, h("b", {}, answer.anomalous ? "Anomalous" : "Normal"),
       ` score ${number(answer.score)}, threshold ${number(answer.threshold)}`),
     gauge,
-    answer.map && heat(answer.map.b64, picture),
+    answer.map && heat(answer.map.b64, picture, "Red: where it is unusual"),
     h("p", { class: "quiet" },
       `The mark is the threshold; ${number(100 * spec.false_alarm_rate)} % of normal rows pass it.`),
     h("h4", {}, "What each feature adds"),
@@ -158,7 +158,7 @@ function anomaly(spec, answer, history, picture) {
 }
 
 /** A heat map in red over the picture it is of: the brighter the map, the redder. */
-function heat(b64, picture) {
+function heat(b64, picture, words) {
   const map = new Image();
   map.src = `data:image/png;base64,${b64}`;
   const place = h("div");
@@ -174,7 +174,36 @@ function heat(b64, picture) {
     const seen = picture ?? map;
     ink.drawImage(paper.canvas, 0, 0, seen.width, seen.height);
   })), () => {});
-  return h("figure", {}, place, h("figcaption", {}, "Red: where it is unusual"));
+  return h("figure", {}, place, h("figcaption", {}, words));
+}
+
+/** What each part of an item does to a number of its answer. */
+function explanation(spec, answer, history, picture) {
+  const parts = answer.contributions;
+  const most = Math.max(...parts.map((part) => Math.abs(part.contribution))) || 1;
+  const seen = answer.map ? heat(answer.map.b64, picture, `Red: what speaks for ${answer.target}`)
+    : "text" in parts[0] ? marked(parts, most) : null;
+  const rows = parts.map((part) => [called(part), Math.abs(part.contribution),
+    signed(part.contribution), part.contribution < 0 ? "bad" : "good"]);
+  return h("div", {},
+    h("p", { class: "verdict" }, h("b", {}, answer.target), ` ${number(answer.value)}`),
+    h("p", { class: "quiet" }, `Without any of its parts it would be ${number(answer.baseline)}. What each `
+      + `part adds to that or takes from it${answer.exact ? "" : ", estimated"}:`),
+    seen, answer.map ? null : bars(rows.toSorted((one, other) => other[1] - one[1]), most));
+}
+
+const signed = (value) => (value < 0 ? "" : "+") + number(value);
+const called = (part) => part.text ?? (part.feature ? `${part.feature} = ${Number.isFinite(part.value) ? number(part.value) : part.value}`
+  : `${part.column}, steps ${part.start} to ${part.end}`);
+
+/** The words of a text, green where they speak for the target and red where against it. */
+function marked(parts, most) {
+  return h("p", { class: "said" }, parts.flatMap((part) => {
+    const mark = h("mark", { title: signed(part.contribution) }, part.text);
+    mark.style.background = `color-mix(in srgb, var(--${part.contribution < 0 ? "bad" : "good"}) `
+      + `${(60 * Math.abs(part.contribution)) / most}%, transparent)`;
+    return [mark, " "];
+  }));
 }
 
 function forecast(spec, answer, history) {

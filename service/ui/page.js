@@ -197,11 +197,12 @@ function detail(ref, model) {
 /** The panel and the command of one verb, and buttons for the others. */
 function attempt(ref, model) {
   const place = h("div");
-  const names = Object.keys(model.signature);
+  const names = [...Object.keys(model.signature), ...(model.explains ? ["explain"] : [])];
   const choices = names.map((name) => h("button", { type: "button", onclick: () => choose(name) }, name));
   function choose(name) {
     choices.forEach((one) => one.setAttribute("aria-pressed", String(one.textContent === name)));
-    const verb = model.signature[name];
+    const verb = model.signature[name]
+      ?? { ...model.signature[model.explains], answer: { kind: "explanation" } };
     const shell = [h("h4", {}, "From a shell"), code(command(ref, name, verb))];
     place.replaceChildren(panel(ref, name, verb), ...shell);
   }
@@ -286,7 +287,8 @@ function origin(model) {
   const pairs = (values) => facts(Object.entries(values).map(([name, value]) => [words(name), String(value)]));
   return section("Origin",
     facts([["data", from.data], ["data licence", from.data_license], ["weights", from.weights],
-      ["weights licence", from.weights_license], ["training", `${number(from.train_seconds)} s`]]),
+      ["weights licence", from.weights_license], ["training", `${number(from.train_seconds)} s`],
+      ["memory of training", from.peak_memory_bytes > 0 && `${bytes(from.peak_memory_bytes)} at most`]]),
     h("h4", {}, "Make it again"),
     code(`modelhub train ${from.recipe} --profile ${from.profile} --seed ${from.seed}`
       + (from.start ? ` --from ${from.start}` : "")),

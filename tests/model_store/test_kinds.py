@@ -39,9 +39,17 @@ from model_store.inputs.none import NoneInput
 from model_store.inputs.series import SeriesInput
 from model_store.inputs.table import Column, TableInput
 from model_store.inputs.tensor import TensorInput
-from model_store.inputs.text import TextInput
+from model_store.inputs.text import TextInput, TextParameters
 from model_store.manifest import Tensor
-from model_store.spec import AnswerKind, Array, Encoded, InputKind, Tensors, TensorSpec
+from model_store.spec import (
+    MAX_PARTS,
+    AnswerKind,
+    Array,
+    Encoded,
+    InputKind,
+    Tensors,
+    TensorSpec,
+)
 
 LONGEST_MESSAGE = 3_000
 
@@ -86,7 +94,12 @@ INPUTS = {
         "y",
     ),
     "table": Sample(
-        TableInput(columns=(Column(name="a"), Column(name="colour", categories=("red", "blue")))),
+        TableInput(
+            columns=(
+                Column(name="a", usual=-2),
+                Column(name="colour", categories=("red", "blue"), usual="red"),
+            )
+        ),
         {"a": 1.5, "colour": "blue"},
         {"a": 1.5, "colour": "green"},
         "colour",
@@ -363,7 +376,124 @@ def test_whatever_body_comes_it_is_encoded_or_refused(kind: str, body: bytes, fo
                 _encode(sample, item, folder)
 
 
+def test_what_can_be_divided_is_known() -> None:
+    divisible = {kind for kind, sample in INPUTS.items() if sample.spec.divisible}
+    assert divisible == {"image", "series", "table", "text"}
+    for kind in set(INPUTS) - divisible:
+        with pytest.raises(NotImplementedError):
+            INPUTS[kind].spec.divider(Path())
+
+
+@pytest.mark.parametrize("kind", ["image", "series", "table", "text"])
+def test_an_item_with_all_its_parts_is_what_it_was_and_each_part_is_somewhere(
+    kind: str, folder: Path
+) -> None:
+    sample = INPUTS[kind]
+    whole = _encode(sample, sample.item, folder).tensors
+    parts = sample.spec.divider(folder)(sample.item, sample.spec.parameters())
+    count = len(parts.names)
+    assert json.loads(json.dumps(parts.names)) == parts.names
+    assert len({json.dumps(name, sort_keys=True) for name in parts.names}) == count > 1
+    rows = parts.keep(np.concatenate([np.ones((1, count), np.bool_), ~np.eye(count, dtype=bool)]))
+    assert rows.keys() == whole.keys()
+    changed = np.zeros(count, np.bool_)
+    for name, array in rows.items():
+        assert array.dtype == whole[name].dtype
+        np.testing.assert_array_equal(array[:1], whole[name])
+        changed |= (array[1:] != whole[name]).reshape(count, -1).any(axis=1)
+    assert changed.mean() > 0.5  # a part that is what it would be without it does not show
+
+
+def test_a_cell_of_a_picture_is_named_by_its_place_in_what_was_sent() -> None:
+    spec = ImageInput(height=14, width=14, channels=1, fit="pad")
+    pixels = np.full((20, 40), 255, np.uint8)
+    pixels[:, :20] = 0
+    parts = spec.divider(Path())(pixels.tolist(), spec.parameters())
+    assert parts.names[0]["box"][:2] == [0, 0]
+    assert parts.names[-1]["box"][2:] == [40, 20]
+    kept = np.zeros((1, len(parts.names)), np.bool_)
+    [row] = parts.keep(kept)["image"]
+    assert np.unique(row[0, :7]).tolist() == [128]  # the mean of what is seen
+    assert np.unique(row[0, 7:]).tolist() == [255]  # what fills the rest stays
+
+
+def test_the_map_of_a_picture_is_bright_where_a_cell_speaks_for_the_target() -> None:
+    spec = ImageInput(height=7, width=7, channels=1)
+    parts = spec.divider(Path())([[0] * 7] * 7, spec.parameters())
+    values = np.zeros(49)
+    values[0], values[48] = 2.0, -5.0
+    drawn = base64.b64decode(parts.draw(values)["map"]["b64"])
+    heat = np.asarray(Image.open(io.BytesIO(drawn)))
+    assert heat.shape == (7, 7)
+    assert heat[0, 0] == 255
+    assert not heat[1:, 1:].any()
+    assert not np.asarray(Image.open(io.BytesIO(base64.b64decode(
+        parts.draw(-np.ones(49))["map"]["b64"])))).any()  # fmt: skip
+
+
+def test_the_parts_of_a_text_are_its_words_and_marks_around_it_stay(folder: Path) -> None:
+    spec = TextInput(max_tokens=8)
+    parts = spec.divider(folder)("a good, day", spec.parameters())
+    assert [name["text"] for name in parts.names] == ["a", "good", ",", "day"]
+    assert parts.names[1] == {"text": "good", "start": 2, "end": 6}
+    kept = np.array([[True, False, True, True]])
+    assert parts.keep(kept)["tokens"].tolist() == [[1, 0, 0, 3]]  # 0: a word it does not know
+    assert parts.keep(kept)["mask"].tolist() == [[1, 1, 1, 1]]
+
+
+def test_a_long_text_is_divided_into_stretches_of_words(folder: Path) -> None:
+    text = " ".join(["good", "day"] * 60)
+    spec = TextInput()
+    parts = spec.divider(folder)(text, spec.parameters())
+    assert 24 < len(parts.names) <= MAX_PARTS
+    assert parts.names[0]["text"] == "good day good"
+    assert parts.names[-1]["end"] == len(text)
+
+
+def test_a_text_that_was_cut_has_no_parts_beyond_the_cut(folder: Path) -> None:
+    spec = TextInput(max_tokens=3)
+    parts = spec.divider(folder)("a good day good day", TextParameters(truncate=True))
+    assert [name["text"] for name in parts.names] == ["a", "good", "day"]
+
+
+def test_a_stretch_of_a_series_counts_from_the_first_step_that_was_sent() -> None:
+    spec = SeriesInput(columns=("x", "y"), length=3)
+    parts = spec.divider(Path())([[9, 9], [1, 10], [2, 20], [6, 30]], spec.parameters())
+    assert parts.names[0] == {"column": "x", "start": 1, "end": 2}
+    assert parts.names[-1] == {"column": "y", "start": 3, "end": 4}
+    kept = np.array([[True, True, False, False, True, True]])
+    assert parts.keep(kept)["series"][0].tolist() == [[1, 20], [2, 20], [3, 30]]
+
+
+def test_a_column_learns_what_is_usual_and_a_table_without_it_is_not_divided() -> None:
+    assert Column(name="a").learned_from(np.array([1, 2, 100])).usual == 2
+    words = Column(name="b", categories=("red", "blue"))
+    assert words.learned_from(np.array([1, 0, 1])).usual == "blue"
+    assert not TableInput(columns=(Column(name="a", usual=1), words)).divisible
+    with pytest.raises(ValidationError, match="green"):
+        Column(name="b", categories=("red", "blue"), usual="green")
+
+
 # --- answers -----------------------------------------------------------------------------------
+
+
+@answer_kinds
+def test_the_numbers_that_can_be_explained_have_names_and_are_in_the_answer(kind: str) -> None:
+    spec, tensors = ANSWERS[kind]
+    if not spec.targets:
+        with pytest.raises(NotImplementedError):
+            spec.amounts(tensors)
+        return
+    amounts = spec.amounts(tensors)
+    assert amounts.shape == (1, len(spec.targets))
+    foremost = spec.foremost(amounts[0])
+    assert 0 <= foremost < len(spec.targets)
+    assert kind in {"action", "anomaly", "classes", "forecast", "values"}
+    if kind == "classes":
+        assert spec.targets[foremost] == _answer(kind)["label"]
+        assert amounts[0, foremost] == _answer(kind)["score"]
+    if kind == "action":
+        assert spec.targets[foremost] == "right"
 
 
 def _answer(kind: str) -> dict[str, Any]:

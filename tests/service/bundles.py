@@ -100,7 +100,7 @@ def sensor(folder: Path, *, adds: float = 0) -> Draft:
         constant("adds", adds),
     ]
     graph = save(folder, nodes, inputs, outputs, constants)
-    table = TableInput(columns=tuple(Column(name=name) for name in ("a", "b", "code")))
+    table = TableInput(columns=tuple(Column(name=name, usual=0) for name in ("a", "b", "code")))
     answer = AnomalyAnswer(features=("a", "b", "code"), threshold=1.0, false_alarm_rate=0.01)
     example = {"a": 0.25, "b": -0.5, "code": 0}
     return draft_of(

@@ -1043,7 +1043,7 @@ async def test_entry_tells_all_that_the_contract_lists(put: Publish, hubs: Hubs)
         assert (entry["provider"], entry["device"]) == ("CPUExecutionProvider", "cpu")
         assert entry["batching"] == {"max_rows": 64}
         assert time.time() - 3600 < entry["created"] <= time.time()
-    assert (await hub.entry("shades"))["verbs"] == ["predict", "embed"]
+    assert (await hub.entry("shades"))["verbs"] == ["predict", "embed", "explain"]
     assert (await hub.entry("shades"))["input"]["kind"] == "image"
     assert (await hub.entry("shades"))["answer"]["kind"] == "classes"
 

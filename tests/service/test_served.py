@@ -101,6 +101,29 @@ def test_served_answer_equals_torch_alone_and_in_company(
 
 
 @every_recipe
+def test_an_explanation_adds_up_to_the_answer_wherever_there_is_one(
+    trained: "Trained", hub: Server, name: str
+) -> None:
+    manifest = Store(trained.store).open(name).manifest
+    item = manifest.main_verb[1].example
+    body = {"inputs": [item], "parameters": {"rows": 64}}
+    response = hub.client.post(f"/v1/models/{name}/explain", json=body)
+    if manifest.explained is None:
+        assert response.status_code in {409, 415, 422}
+        return
+    verb = manifest.verbs[manifest.explained]
+    assert response.status_code == 200, response.text
+    [found] = response.json()["outputs"]
+    total = sum(part["contribution"] for part in found["contributions"])
+    assert total == pytest.approx(found["value"] - found["baseline"], abs=1e-4)
+    assert any(part["contribution"] for part in found["contributions"])
+    if verb.answer.kind == "classes":
+        [answer] = hub.predict(manifest.explained, name, item).json()["outputs"]
+        assert found["target"] == answer["label"]
+        assert found["value"] == pytest.approx(answer["score"], rel=1e-3, abs=1e-4)
+
+
+@every_recipe
 def test_served_text_equals_torch_alone_and_in_company(
     trained: "Trained", hub: Server, name: str, tmp_path: Path
 ) -> None:

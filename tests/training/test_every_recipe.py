@@ -43,11 +43,12 @@ def test_table_has_a_line_for_every_recipe_with_its_score_beside_the_best_baseli
         metric, value = next(iter(manifest.metrics.items()))
         assert row.score == f"{metric.replace('_', ' ')} {value:.4g}"
         assert int(row.parameters.replace(",", "")) > 10
+        assert 0.1 < float(row.peak) < 8
     [digits] = [row for row in found if row.name == "cnn_digits"]
     assert digits.baseline.startswith("svm rbf 0.9")
     lines = every_recipe.markdown(found).splitlines()
     assert len(lines) == len(found) + 2
-    assert {line.count("|") for line in lines} == {7}
+    assert {line.count("|") for line in lines} == {8}
 
 
 def test_only_what_is_missing_is_trained_and_what_fails_is_said(

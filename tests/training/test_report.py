@@ -52,6 +52,7 @@ def draft() -> Draft:
             data="the bench",
             data_license="CC0-1.0",
             train_seconds=12.4,
+            peak_memory_bytes=640_000_000,
             packages={},
         ),
     )
@@ -78,7 +79,7 @@ def test_the_card_says_what_it_is_and_where_it_comes_from(draft: Draft) -> None:
         "40 rows held out by time",
         "differs from torch by at most 2.5e-06",
         "Data: the bench (licence: CC0-1.0).",
-        "`modelhub train toy_faults --profile full --seed 7` in 12 s of training",
+        "`modelhub train toy_faults --profile full --seed 7` in 12 s of training with 0.6 GB",
         " (epochs=3, hidden=8)",
         "![learning curve](learning_curve.png)\n![worst rows](worst_rows.png)",
     ):

@@ -19,6 +19,8 @@ from training.errors import DataError
 
 FORMAT = f"a folder with one folder of {', '.join(FORMATS)} pictures for each class"
 """For a recipe's ``data_formats``."""
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.1  # of what is left
 
 
 @dataclass(frozen=True)
@@ -139,3 +141,20 @@ def _check_counts(path: Path, folders: list[Path], labels: list[int], min_per_cl
             f"{path}: expected at least {min_per_class} different pictures in each class;"
             f" {', '.join(scarce[:5])}{more}"
         )
+
+
+def split(labels: npt.NDArray[np.int64], seed: int) -> list[Tensor]:
+    """Rows to learn from, to validate and to test on; each class has the same share in each.
+    int64 ``[N]``.
+    """
+    generator = np.random.default_rng(seed)
+    parts: list[list[npt.NDArray[np.int64]]] = [[], [], []]
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        tested = max(1, round(len(rows) * TEST_SHARE))
+        validated = max(1, round((len(rows) - tested) * VALIDATION_SHARE))
+        test, validation, train = np.split(rows, [tested, tested + validated])
+        for part, cut in zip(parts, (train, validation, test), strict=True):
+            part.append(cut)
+    # Mixed, so that the first rows of a part are not all of one class.
+    return [torch.from_numpy(generator.permutation(np.concatenate(part))) for part in parts]

@@ -9,9 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from model_store.inputs.image import ImageInput
 from training.data import class_folders
@@ -19,8 +17,6 @@ from training.data.class_folders import ClassFolders, Pictures
 
 SIDE = 28
 IMAGE = ImageInput(height=SIDE, width=SIDE, channels=1, background="black")
-TEST_SHARE = 0.2
-VALIDATION_SHARE = 0.1  # of what is left
 MIN_PER_CLASS = 10  # two to test, one to validate, seven to learn from
 FORMAT = f"{class_folders.FORMAT}, {MIN_PER_CLASS} pictures each at least; made grey, 28 × 28"
 
@@ -52,7 +48,7 @@ def load(path: Path | None, seed: int) -> Digits:
     else:
         found = class_folders.read(path, IMAGE, min_per_class=MIN_PER_CLASS)
     train, validation, test = (
-        found.pictures[rows] for rows in _split(found.pictures.labels.numpy(), seed)
+        found.pictures[rows] for rows in class_folders.split(found.pictures.labels.numpy(), seed)
     )
     source, license_text = _origin(path, found)
     return Digits(train, validation, test, found.names, source, license_text)
@@ -79,18 +75,3 @@ def _origin(path: Path | None, found: ClassFolders) -> tuple[str, str]:
     copies = f", {found.copies} copies left out" if found.copies else ""
     counted = f"{len(found.pictures):,} pictures in {len(found.names)} classes{copies}"
     return f"{path}: {counted}", "the user's own"
-
-
-def _split(labels: npt.NDArray[np.int64], seed: int) -> list[Tensor]:
-    """Rows to learn from, to validate and to test on; each class has the same share in each."""
-    generator = np.random.default_rng(seed)
-    parts: list[list[npt.NDArray[np.int64]]] = [[], [], []]
-    for label in np.unique(labels):
-        rows = generator.permutation(np.flatnonzero(labels == label))
-        tested = max(1, round(len(rows) * TEST_SHARE))
-        validated = max(1, round((len(rows) - tested) * VALIDATION_SHARE))
-        test, validation, train = np.split(rows, [tested, tested + validated])
-        for part, cut in zip(parts, (train, validation, test), strict=True):
-            part.append(cut)
-    # Mixed, so that the first rows of a part are not all of one class.
-    return [torch.from_numpy(generator.permutation(np.concatenate(part))) for part in parts]

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field, ValidationError
 
+from model_store.errors import ItemError
 from model_store.inputs.image import FORMATS, ImageInput
-from model_store.spec import Array
-from training.data import photos
+from model_store.spec import Array, show_names
 from training.data.scenes import Scenes
 from training.errors import DataError
 
@@ -53,17 +53,33 @@ class _Seen(NamedTuple):
     shown: tuple[int, int]
 
 
-def boxes(path: Path, kind: ImageInput) -> tuple[Scenes, tuple[str, ...]]:
-    """The pictures of ``annotations.json`` and their boxes, and the classes' names. Raises
-    DataError.
+class OwnScenes(NamedTuple):
+    """``scenes`` have boxes and no masks; class k is ``names[k]``. ``source`` says how many files
+    could not be read.
+    """
+
+    scenes: Scenes
+    names: tuple[str, ...]
+    source: str
+
+
+def boxes(path: Path, kind: ImageInput) -> OwnScenes:
+    """The pictures of ``annotations.json`` and their boxes. A picture that does not decode is left
+    out, with its boxes, and counted. Raises DataError for annotations that do not hang together, a
+    picture that is not there, and fewer than 8 that decode.
     """
     coco = _read(path)
     if not coco.categories or not coco.annotations:
         raise DataError(f"{path}: expected categories and annotations; got none")
     classes = {category.id: place for place, category in enumerate(coco.categories)}
-    rows = {image.id: row for row, image in enumerate(coco.images)}
-    _enough(path, len(coco.images))
-    seen = [_seen(path / image.file_name, kind) for image in coco.images]
+    seen: list[_Seen] = []
+    rows: dict[int, int | None] = {}
+    for image in coco.images:
+        picture = _seen(path / image.file_name, kind)
+        rows[image.id] = len(seen) if picture else None
+        seen += [picture] if picture else []
+    skipped = [image.file_name for image in coco.images if rows[image.id] is None]
+    _enough(path, len(seen))
     found: list[list[list[float]]] = [[] for _ in seen]
     labels: list[list[int]] = [[] for _ in seen]
     for place, one in enumerate(coco.annotations):
@@ -71,19 +87,30 @@ def boxes(path: Path, kind: ImageInput) -> tuple[Scenes, tuple[str, ...]]:
         if one.image_id not in rows or one.category_id not in classes:
             raise DataError(f"{where}: expected an image_id and a category_id that are listed")
         row = rows[one.image_id]
+        if row is None:
+            continue
         found[row].append(_box(one.bbox, seen[row], where))
         labels[row].append(classes[one.category_id])
     images = torch.from_numpy(np.stack([picture.pixels for picture in seen]))
-    return Scenes(
+    scenes = Scenes(
         images,
         torch.zeros(len(images), *images.shape[2:], dtype=torch.uint8),
         tuple(torch.tensor(b, dtype=torch.float32).reshape(-1, 4) for b in found),
         tuple(torch.tensor(label, dtype=torch.int64) for label in labels),
-    ), tuple(category.name for category in coco.categories)
+    )
+    words = f", {len(skipped)} skipped as unreadable: {show_names(skipped)}" if skipped else ""
+    names = tuple(category.name for category in coco.categories)
+    return OwnScenes(scenes, names, f"{path}{words}")
 
 
-def _seen(file: Path, kind: ImageInput) -> _Seen:
-    picture = photos.opened(file, kind)
+def _seen(file: Path, kind: ImageInput) -> _Seen | None:
+    """None where it does not decode. Raises DataError where it is not there."""
+    try:
+        picture = kind.open(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"{file}: expected a picture; {error.strerror or error}") from None
+    except ItemError:
+        return None
     return _Seen(kind.pixels(picture), picture.size, kind.size(picture))
 
 
@@ -112,4 +139,4 @@ def _read(path: Path) -> _Coco:
 
 def _enough(path: Path, count: int) -> None:
     if count < MIN_PICTURES:
-        raise DataError(f"{path}: expected {BOXES_FORMAT}; got {count} pictures")
+        raise DataError(f"{path}: expected {BOXES_FORMAT}; got {count} pictures that decode")

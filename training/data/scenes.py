@@ -226,7 +226,7 @@ class Parts:
     split: str
 
 
-def own(scenes: Scenes, names: tuple[str, ...], path: object, seed: int) -> Parts:
+def own(scenes: Scenes, names: tuple[str, ...], source: str, seed: int) -> Parts:
     """A user's pictures, split at random: 20 % to test, 15 % to stop by. Raises DataError where all
     boxes fell into one part.
     """
@@ -238,8 +238,8 @@ def own(scenes: Scenes, names: tuple[str, ...], path: object, seed: int) -> Part
     boxed = [any(map(len, part.boxes)) for part in (scenes, parts[0], parts[2])]
     if boxed[0] and not all(boxed):
         raise DataError(
-            f"{path}: expected boxes in some of {len(train)} pictures that are learned from and of"
-            f" {len(test)} that are tested on, drawn at random; give more pictures with boxes"
+            f"{source}: expected boxes in some of {len(train)} pictures that are learned from and"
+            f" of {len(test)} that are tested on, drawn at random; give more pictures with boxes"
         )
     split = f"{len(test)} of {len(scenes)} pictures, held out at random"
-    return Parts(Pool(parts[0]), parts[1], parts[2], names, str(path), "the user's own", split)
+    return Parts(Pool(parts[0]), parts[1], parts[2], names, source, "the user's own", split)

@@ -110,6 +110,30 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
+class Trunk(nn.Module):
+    """Its first blocks: pixels uint8 ``[B, 3, H, W]`` → maps."""
+
+    def __init__(self, whole: EfficientNetLite0, blocks: int) -> None:
+        super().__init__()
+        self.whole, self.last = whole, blocks - 1
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.whole.maps(scaled(pixels), [self.last])[0]
+
+
+class Tail(nn.Module):
+    """The blocks after those: maps → features ``[B, 1280]``."""
+
+    def __init__(self, whole: EfficientNetLite0, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*whole.blocks[blocks:])
+        self.conv_head, self.bn1 = whole.conv_head, whole.bn1
+
+    def forward(self, maps: Tensor) -> Tensor:
+        features: Tensor = F.relu6(self.bn1(self.conv_head(self.blocks(maps)))).mean((2, 3))
+        return features
+
+
 def pretrained(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
     network = EfficientNetLite0()
     network.load_state_dict(weights)

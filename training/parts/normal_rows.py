@@ -204,7 +204,8 @@ class NormalRows(Recipe[N]):
     def package(self, networks: Networks, folder: Path) -> Package:
         del folder
         detector, threshold = self._detector(networks)
-        table = TableInput(columns=self.columns)
+        columns = zip(self.columns, self.train.T, strict=True)
+        table = TableInput(columns=tuple(column.learned_from(cells) for column, cells in columns))
         answer = AnomalyAnswer(
             features=tuple(table.names),
             threshold=threshold,

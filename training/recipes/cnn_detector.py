@@ -88,7 +88,7 @@ class CnnDetector(Recipe[DetectorConfig]):
         if data is None:
             self.parts = emoji_scenes.composed(size, self.config.seed, self.config.held_out)
         else:
-            self.parts = scenes.own(*own_scenes.boxes(data, self.input), data, self.config.seed)
+            self.parts = scenes.own(*own_scenes.boxes(data, self.input), self.config.seed)
         self.data_source, self.data_license = self.parts.source, self.parts.license
         self.targets = self._targets(self.parts.validation)
 

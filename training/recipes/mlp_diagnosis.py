@@ -207,7 +207,14 @@ class MlpDiagnosis(Recipe[DiagnosisConfig]):
         columns = self.table.columns
         example = dict(zip(columns, map(float, self.table.values[shown[0]].tolist()), strict=True))
         verb = Verb(
-            input=TableInput(columns=tuple(Column(name=name) for name in columns)),
+            input=TableInput(
+                columns=tuple(
+                    Column(name=name).learned_from(cells)
+                    for name, cells in zip(
+                        columns, self.table.values[self.parts[-1][0]].T, strict=True
+                    )
+                )
+            ),
             answer=ClassesAnswer(labels=self.table.names),
             example=example,
         )

@@ -1,30 +1,40 @@
 """What OpenAPI says of the native protocol beyond what the routes say themselves."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from model_store.manifest import VerbName
+from model_store.manifest import Verb, VerbName
+from model_store.spec import Parameters
 from service.body import MAX_TIMEOUT_MS
+from service.explaining import ExplainParameters
 from service.hub import ModelHub
 
 PREFIX = "/v1"
 VERBS: tuple[VerbName, ...] = get_args(VerbName)
+EXPLAIN = "explain"
+"""Every model that can be explained can it; no bundle has a graph of its own for it."""
 
 
 def document(schema: dict[str, Any], hub: ModelHub) -> None:
     """Put bodies, and an example of every loaded model that works as it stands, into the schema."""
-    for name in VERBS:
+    for name in (*VERBS, EXPLAIN):
         operation = schema["paths"][f"{PREFIX}/models/{{ref}}/{name}"]["post"]
-        models = [m for m in hub.loaded() if name in m.manifest.verbs]
+        verbs = dict(_verbs(hub, name))
         examples = {
-            m.manifest.name: {"value": {"inputs": [m.manifest.verbs[name].example]}}
-            for m in models
-            if m.manifest.verbs[name].example is not None
+            model: {"value": {"inputs": [verb.example]}}
+            for model, verb in verbs.items()
+            if verb.example is not None
         }
+        kinds: list[type[Parameters]] = [verb.input.parameters for verb in verbs.values()]
+        if name == EXPLAIN:
+            kinds.append(ExplainParameters)
+        else:
+            kinds += [verb.answer.parameters for verb in verbs.values()]
         media: dict[str, Any] = {
-            "application/json": {"schema": _body_schema(models, name), "examples": examples},
+            "application/json": {"schema": _body_schema(kinds), "examples": examples},
             "multipart/form-data": {"schema": _FORM_SCHEMA},
         }
-        for kind in sorted({t for m in models for t in m.manifest.verbs[name].input.media_types}):
+        for kind in sorted({kind for verb in verbs.values() for kind in verb.input.media_types}):
             media[kind] = {"schema": {"type": "string", "format": "binary"}}
         operation["requestBody"] = {"required": True, "content": media}
         parameter = next(p for p in operation["parameters"] if p["name"] == "ref")
@@ -32,6 +42,15 @@ def document(schema: dict[str, Any], hub: ModelHub) -> None:
         parameter["examples"] = {key: {"value": key} for key in examples}
         operation["parameters"] += _HEADERS
         operation["responses"] = _RESPONSES if name != "generate" else _STREAMED
+
+
+def _verbs(hub: ModelHub, name: str) -> Iterator[tuple[str, Verb]]:
+    """Of each loaded model that can do this: its name, and the verb that says what it takes."""
+    for model in hub.loaded():
+        manifest = model.manifest
+        found = manifest.explained if name == EXPLAIN else name
+        if found in manifest.verbs:
+            yield manifest.name, manifest.verbs[found]
 
 
 _FORM_SCHEMA = {
@@ -103,12 +122,10 @@ _STREAMED = {**_RESPONSES, "200": {
 }}  # fmt: skip
 
 
-def _body_schema(models: list[Any], name: VerbName) -> dict[str, Any]:
+def _body_schema(kinds: Iterable[type[Parameters]]) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
-    for model in models:
-        verb = model.manifest.verbs[name]
-        for kind in (verb.input.parameters, verb.answer.parameters):
-            parameters |= kind.model_json_schema().get("properties", {})
+    for kind in kinds:
+        parameters |= kind.model_json_schema().get("properties", {})
     return {
         "type": "object",
         "properties": {

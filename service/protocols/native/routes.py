@@ -1,7 +1,7 @@
 """The routes of the native protocol: what models do, the listing, aliases."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -18,9 +18,16 @@ from service.errors import BadBody
 from service.event_stream import DONE, EventStream, event
 from service.generating import usage_of
 from service.hub import ModelHub
-from service.protocols.native.openapi import ALIAS_BODY, PREFIX, PROBLEM_RESPONSE, VERBS, document
+from service.protocols.native.openapi import (
+    ALIAS_BODY,
+    EXPLAIN,
+    PREFIX,
+    PROBLEM_RESPONSE,
+    VERBS,
+    document,
+)
 from service.protocols.native.wire import decode, encode, encode_error
-from service.schema import Ask
+from service.schema import Ask, Reply
 
 State = Literal["ready", "loading", "unloaded", "failed"]
 
@@ -51,6 +58,7 @@ def router(hub: ModelHub) -> APIRouter:
     _add_admin(routes, hub)
     for name in VERBS:
         _add_verb(routes, hub, name)
+    _add_explain(routes, hub)
     return routes
 
 
@@ -63,15 +71,38 @@ def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
             if model.says(name) and ask.parameters.get("stream") in (True, "true"):
                 return EventStream(_events(hub, ask, request))
             reply = await hub.answer(ask, model)
-        timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
-        request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
-        body = {"model": reply.model, "version": reply.version, "outputs": reply.outputs}
-        return encode(body, headers={"X-Model-Version": str(reply.version)})
+        return _answered(request, reply)
 
+    _add_operation(routes, name, handler, f"{name.capitalize()} with a model that can")
+
+
+def _add_explain(routes: APIRouter, hub: ModelHub) -> None:
+    async def handler(ref: str, request: Request) -> Response:
+        timeout_ms = read_timeout_ms(request.headers.get("x-timeout-ms"), hub.settings.timeout_ms)
+        deadline = time.monotonic() + timeout_ms / 1000
+        with await hub.find(ref, deadline) as model:
+            _, verb = model.explained()
+            ask = await decode(request, hub, ref, EXPLAIN, verb, deadline)
+            reply = await hub.explain(ask, model)
+        return _answered(request, reply)
+
+    _add_operation(routes, EXPLAIN, handler, "What each part of an item does to its answer")
+
+
+def _add_operation(
+    routes: APIRouter, name: str, handler: Callable[..., Awaitable[Response]], summary: str
+) -> None:
     routes.add_api_route(
         f"/models/{{ref}}/{name}", handler, methods=["POST"], name=name, operation_id=name,
-        tags=["models"], response_model=None, summary=f"{name.capitalize()} with a model that can",
+        tags=["models"], response_model=None, summary=summary,
     )  # fmt: skip
+
+
+def _answered(request: Request, reply: Reply) -> Response:
+    timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
+    request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
+    body = {"model": reply.model, "version": reply.version, "outputs": reply.outputs}
+    return encode(body, headers={"X-Model-Version": str(reply.version)})
 
 
 async def _events(hub: ModelHub, ask: Ask, request: Request) -> AsyncGenerator[bytes, None]:
@@ -110,10 +141,9 @@ def _add_listing(routes: APIRouter, hub: ModelHub) -> None:
         keys = ("graphs", "verbs", "evaluation", "parity", "provenance", "source", "inferred")
         more = {key: body[key] for key in keys}
         files = [f"{PREFIX}/models/{ref}/files/{name}" for name in manifest.files]
+        more |= {"explains": manifest.explained, "files": files}
         text = card.read_text(encoding="utf-8") if card else ""
-        return encode(
-            {**entry, "signature": more.pop("verbs"), **more, "files": files, "card": text}
-        )
+        return encode({**entry, "signature": more.pop("verbs"), **more, "card": text})
 
     @routes.get("/models/{ref}/files/{name:path}", tags=["hub"], summary="A file of the bundle",
                 response_model=None)  # fmt: skip

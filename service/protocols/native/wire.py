@@ -6,7 +6,7 @@ import orjson
 from fastapi import Request, Response
 
 from model_store.inputs.none import NoneInput
-from model_store.manifest import Verb, VerbName
+from model_store.manifest import Verb
 from model_store.spec import show
 from service.body import Part, read_body, read_form, read_priority
 from service.errors import BadBody, UnreadableMedia
@@ -40,7 +40,7 @@ def encode_error(
 
 
 async def decode(
-    request: Request, hub: ModelHub, ref: str, name: VerbName, verb: Verb, deadline: float
+    request: Request, hub: ModelHub, ref: str, name: str, verb: Verb, deadline: float
 ) -> Ask:
     """HTTP → Ask. Raises BadBody, BodyTooLarge, UnreadableMedia, ItemError."""
     body = await read_body(request, hub.settings.max_body_bytes)

@@ -546,6 +546,7 @@ def test_every_route_of_the_contract_is_documented(openapi: dict[str, Any]) -> N
         ("post", "/v1/models/{ref}/generate"),
         ("post", "/v1/models/{ref}/score"),
         ("post", "/v1/models/{ref}/embed"),
+        ("post", "/v1/models/{ref}/explain"),
         ("put", "/v1/models/{name}/aliases/{alias}"),
         ("delete", "/v1/models/{name}/aliases/{alias}"),
         ("get", "/livez"),

@@ -161,6 +161,11 @@ def test_each_field_the_scripts_read_of_a_kind_is_in_some_signature(server: Serv
 
 def test_each_field_the_scripts_read_of_an_answer_is_in_some_answer(server: Server) -> None:
     replies = [server.predict(name, ref, verb["example"]) for ref, name, verb in verbs(server)]
+    replies += [
+        server.predict("explain", ref, verb["example"])
+        for ref, name, verb in verbs(server)
+        if server.client.get(f"/v1/models/{ref}").json()["explains"] == name
+    ]
     fields = {field for reply in replies for field in reply.json()["outputs"][0]}
     assert read_from("answer", [SCRIPTS["answers.js"]]) <= fields
 
@@ -173,7 +178,7 @@ def test_each_kind_of_input_and_answer_has_its_own_look(server: Server) -> None:
 
     signatures = [verb for *_, verb in verbs(server)]
     assert {verb["input"]["kind"] for verb in signatures} <= drawn("try.js")
-    assert {verb["answer"]["kind"] for verb in signatures} <= drawn("answers.js")
+    assert {verb["answer"]["kind"] for verb in signatures} | {"explanation"} <= drawn("answers.js")
 
 
 def test_a_picture_of_a_bundle_is_fetched_as_the_model_lists_it(server: Server) -> None:

@@ -77,7 +77,8 @@ def _write(folder: Path, value: Any) -> None:
 
 
 def test_boxes_are_read_in_pixels_of_the_graphs_square(coco: Path) -> None:
-    found, names = own_scenes.boxes(coco, KIND)
+    found, names, source = own_scenes.boxes(coco, KIND)
+    assert source == str(coco)
     assert names == ("even", "odd")
     assert found.boxes[5].tolist() == [[4.0, 8.0, 20.0, 24.0]]
     assert [labels.item() for labels in found.labels] == [0, 1] * 5
@@ -120,14 +121,22 @@ def test_boxes_that_all_fall_into_one_part_are_refused(coco: Path) -> None:
     value = json.loads((coco / "annotations.json").read_text())
     del value["annotations"][1:]
     _write(coco, value)
-    found, names = own_scenes.boxes(coco, KIND)
     with pytest.raises(DataError, match=r"expected boxes in some of .*give more pictures"):
-        scenes.own(found, names, coco, seed=0)
+        scenes.own(*own_scenes.boxes(coco, KIND), seed=0)
 
 
-def test_a_folder_without_annotations_and_a_picture_that_is_none_are_refused(coco: Path) -> None:
+def test_a_folder_without_annotations_is_refused(coco: Path) -> None:
     with pytest.raises(DataError, match=r"there is no annotations\.json"):
         own_scenes.boxes(coco / "nowhere", KIND)
+
+
+def test_a_picture_that_does_not_decode_is_left_out_with_its_boxes_and_named(coco: Path) -> None:
     (coco / "4.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"4\.png: expected a"):
+    found, _, source = own_scenes.boxes(coco, KIND)
+    assert len(found) == 9
+    assert found.boxes[4].tolist() == [[4.0, 8.0, 20.0, 24.0]]  # what was the sixth
+    assert source == f"{coco}, 1 skipped as unreadable: ['4.png']"
+    for number in range(3):
+        (coco / f"{number}.png").write_bytes(b"")
+    with pytest.raises(DataError, match="got 6 pictures that decode"):
         own_scenes.boxes(coco, KIND)
