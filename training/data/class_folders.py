@@ -44,28 +44,42 @@ class Pictures:
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """What :func:`read` found. ``copies``: left out because the same picture was there already."""
+    """What :func:`read` found. ``copies``: left out because the same picture was there already.
+    ``broken``: files left out because they are no pictures.
+    """
 
     pictures: Pictures
     names: tuple[str, ...]
     copies: int
+    broken: tuple[str, ...] = ()
 
 
-def read(path: Path, kind: ImageInput, *, min_per_class: int) -> ClassFolders:
+def read(
+    path: Path, kind: ImageInput, *, min_per_class: int, most_broken: float = 0.0
+) -> ClassFolders:
     """Every picture under ``path``, resized and flattened as ``kind`` does it for a caller.
 
-    A picture that is there twice counts once: its copy could land in the test part. Raises
-    DataError for a path that is no folder, fewer than two classes, a file that is no picture, one
-    picture in two classes, and fewer than ``min_per_class`` pictures in a class.
+    A picture that is there twice counts once: its copy could land in the test part. Files that are
+    no pictures are left out where they are at most the share ``most_broken`` of all. Raises
+    DataError for a path that is no folder, fewer than two classes, more files that are no picture,
+    one picture in two classes, and fewer than ``min_per_class`` pictures in a class.
     """
     folders = _class_folders(path)
     images: list[npt.NDArray[np.uint8]] = []
     labels: list[int] = []
     seen: dict[bytes, Path] = {}
     copies = 0
+    broken: list[str] = []
+    allowed = most_broken * sum(len(_visible(folder)) for folder in folders)
     for label, folder in enumerate(folders):
         for file in _visible(folder):
-            pixels = _pixels(file, kind)
+            try:
+                pixels = _pixels(file, kind)
+            except DataError:
+                if len(broken) + 1 > allowed:
+                    raise
+                broken.append(f"{folder.name}/{file.name}")
+                continue
             earlier = seen.setdefault(pixels.tobytes(), file)
             if earlier.parent != folder:
                 raise DataError(
@@ -79,7 +93,7 @@ def read(path: Path, kind: ImageInput, *, min_per_class: int) -> ClassFolders:
     _check_counts(path, folders, labels, min_per_class)
     names = tuple(folder.name for folder in folders)
     pictures = Pictures(torch.from_numpy(np.stack(images)), torch.tensor(labels))
-    return ClassFolders(pictures, names, copies)
+    return ClassFolders(pictures, names, copies, tuple(broken))
 
 
 def _class_folders(path: Path) -> list[Path]:

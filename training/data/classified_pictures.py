@@ -18,7 +18,12 @@ from training.data.class_folders import Pictures
 from training.data.emoji import VENDORS, Emoji
 
 MIN_PER_CLASS = 10
-FORMAT = f"{class_folders.FORMAT}, {MIN_PER_CLASS} pictures each at least"
+MOST_BROKEN = 0.01
+SHOWN_BROKEN = 5
+FORMAT = (
+    f"{class_folders.FORMAT}, {MIN_PER_CLASS} pictures each at least; of all files"
+    f" {MOST_BROKEN:.0%} may be broken, and are left out and named"
+)
 TEST_SHARE, VALIDATION_SHARE = 0.3, 0.1
 """Of all emoji, and of the others."""
 
@@ -61,17 +66,20 @@ def load(path: Path | None, kind: ImageInput, seed: int, most: int | None) -> Cl
 
 
 def _own(path: Path, kind: ImageInput, seed: int) -> ClassifiedPictures:
-    found = class_folders.read(path, kind, min_per_class=MIN_PER_CLASS)
+    found = class_folders.read(path, kind, min_per_class=MIN_PER_CLASS, most_broken=MOST_BROKEN)
     train, validation, test = (
         found.pictures[rows] for rows in class_folders.split(found.pictures.labels.numpy(), seed)
     )
-    copies = f", {found.copies} copies left out" if found.copies else ""
+    left_out = f", {found.copies} copies left out" if found.copies else ""
+    if found.broken:
+        some = ", ".join(found.broken[:SHOWN_BROKEN])
+        left_out += f", broken files left out: {len(found.broken)} ({some})"
     return ClassifiedPictures(
         train,
         validation,
         {"": test},
         found.names,
-        f"{path}: {len(found.pictures):,} pictures in {len(found.names)} classes{copies}",
+        f"{path}: {len(found.pictures):,} pictures in {len(found.names)} classes{left_out}",
         "the user's own",
         "held out at random within each class",
     )

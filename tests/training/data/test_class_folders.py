@@ -157,3 +157,15 @@ def test_of_many_scarce_classes_only_the_first_are_listed(tmp_path: Path) -> Non
 
     with pytest.raises(DataError, match=r"'4' has 1 and 4 more classes$"):
         class_folders.read(tmp_path, GREY, min_per_class=2)
+
+
+def test_broken_files_are_left_out_and_named_up_to_a_share(tmp_path: Path) -> None:
+    two_classes(tmp_path, each=10)
+    (tmp_path / "good" / "torn.png").write_bytes(b"torn")
+
+    found = class_folders.read(tmp_path, GREY, min_per_class=10, most_broken=0.05)
+    assert (len(found.pictures), found.broken) == (20, ("good/torn.png",))
+
+    (tmp_path / "good" / "worn.png").write_bytes(b"worn")
+    with pytest.raises(DataError, match=r"worn\.png: expected a PNG"):
+        class_folders.read(tmp_path, GREY, min_per_class=10, most_broken=0.05)

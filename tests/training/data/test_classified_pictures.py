@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model_store.inputs.image import ImageInput
 from tests.pictures import digit_folders
@@ -67,3 +68,20 @@ def test_too_few_pictures_of_a_class_are_refused(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(DataError, match="'5' has 9"):
         classified_pictures.load(folder, KIND, seed=0, most=None)
+
+
+def test_a_broken_file_among_many_is_left_out_and_named(tmp_path: Path) -> None:
+    for label, shade in (("dark", 0), ("light", 150)):
+        (tmp_path / label).mkdir()
+        for place in range(60):
+            pixels = np.full((1, 1), shade + place, np.uint8)  # a picture of one pixel will do
+            Image.fromarray(pixels).save(tmp_path / label / f"{place:02}.png")
+    (tmp_path / "dark" / "torn.png").write_bytes(b"torn")
+    found = classified_pictures.load(tmp_path, KIND, seed=0, most=None)
+    assert found.source.endswith(
+        "120 pictures in 2 classes, broken files left out: 1 (dark/torn.png)"
+    )
+
+    (tmp_path / "dark" / "worn.png").write_bytes(b"worn")
+    with pytest.raises(DataError, match=r"worn\.png: expected a PNG"):
+        classified_pictures.load(tmp_path, KIND, seed=0, most=None)
