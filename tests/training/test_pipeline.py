@@ -75,6 +75,14 @@ def test_a_run_ends_in_a_version_that_verifies(published: Published) -> None:
     ]  # fmt: skip
 
 
+def test_whoever_may_read_a_bundles_manifest_may_read_all_of_it(learned: Path) -> None:
+    """A server may run as another user than the trainer."""
+    [manifest] = learned.glob("*/1/manifest.json")
+    modes = {path.name: oct(path.stat().st_mode) for path in manifest.parent.iterdir()}
+    assert "weights.safetensors" in modes
+    assert set(modes.values()) == {modes["manifest.json"]}
+
+
 def test_the_manifest_has_the_recipes_facts(published: Published) -> None:
     manifest = published.manifest
     assert (manifest.name, manifest.version) == ("toy", 1)
