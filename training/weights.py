@@ -26,7 +26,7 @@ def save(networks: Networks, names: Iterable[str], folder: Path) -> None:
         for name in names
         for key, tensor in networks[name].state_dict().items()
     }
-    # Not by the library's own writer: it lets nobody but the owner read, so no server of another user.
+    # The library's own writer lets nobody but the owner read, and a server may be another user.
     (folder / FILE).write_bytes(as_bytes(tensors))
 
 
