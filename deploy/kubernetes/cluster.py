@@ -71,8 +71,8 @@ def cluster(kubernetes: Path, folder: Path, *images: Path) -> Iterator[Cluster]:
     """
     group = f"modelhub-{os.getpid()}-{secrets.token_hex(2)}"
     folder.mkdir()
-    _make_groups(group)
     try:
+        _make_groups(group)
         process = _start(kubernetes, folder, group, images)
         try:
             _await_ready(process, folder)
@@ -81,7 +81,6 @@ def cluster(kubernetes: Path, folder: Path, *images: Path) -> Iterator[Cluster]:
         finally:
             _stop(process)
     finally:
-        shutil.rmtree(folder / "lib", ignore_errors=True)
         _remove_groups(group)
 
 

@@ -2,7 +2,7 @@
 # One node with its control plane, as the first process of namespaces of its own (deploy/kubernetes/
 # cluster.py makes them): network, mounts and processes end with this one, however it ends.
 #   node.sh KUBERNETES FOLDER CGROUP IMAGE.tar…
-# KUBERNETES is what build.sh made. FOLDER gets logs, the admin's kubeconfig and the node's disk.
+# KUBERNETES is what build.sh made. FOLDER gets logs and the admin's kubeconfig.
 # Writes `ready` when the node is; ends all of it when its standard input ends.
 set -euo pipefail
 kubernetes=$1 folder=$2 cgroup=$3
@@ -26,11 +26,11 @@ await() { # SECONDS COMMAND…: until it succeeds
   done
 }
 
-disk() { # what the programs write under fixed names lies in FOLDER or in memory
-  mkdir -p "$folder"/{lib,log,certs}
-  mount --bind "$folder/lib" /var/lib
+disk() { # what the programs write under fixed names lies in memory and goes with it; logs stay
+  mkdir -p "$folder"/{log,certs}
   mount --bind "$folder/log" /var/log
   mount -t tmpfs tmpfs /run
+  mount -t tmpfs tmpfs /var/lib
   cat > "$folder/containerd.toml" <<END
 version = 2
 oom_score = 0
@@ -135,5 +135,6 @@ cat > /dev/null # until whoever started this has no more use for it
 # Workloads first, while there is a kubelet to end them. The rest ends with this process.
 kubectl delete --all-namespaces --all --wait=false --grace-period=3 \
   deployments,replicasets,jobs,pods > "$folder/log/stop.log" 2>&1 || true
-no_pods() { [ -z "$(kubectl get pods --all-namespaces --output=name)" ]; }
-await 60 no_pods
+nothing_runs() { [ -z "$(ctr -n k8s.io tasks list --quiet)" ]; }
+await 30 nothing_runs
+find /sys/fs/cgroup/*/"$cgroup" -depth -type d -exec rmdir {} + 2> /dev/null || true

@@ -72,8 +72,7 @@ class Kube:
         run("helm", "upgrade", "--install", release, CHART, *SMALL, *flags, *waiting)
 
     def uninstall(self, release: str) -> None:
-        run("helm", "uninstall", release, "--wait", f"--timeout={WORTH_S}s", check=False)
-        self.await_pods(release, 0)
+        run("helm", "uninstall", release)
 
     def pods(self, release: str) -> list[Object]:
         """Those that nobody has asked to go."""

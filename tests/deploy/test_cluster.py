@@ -5,7 +5,6 @@
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,111 +15,34 @@ import httpx
 import pytest
 import yaml
 
-from deploy.kubernetes.cluster import cluster, lacking
 from tests.deploy.kube import (
     REPOSITORY,
     TAGS,
     WORTH_S,
     Kube,
     Persistent,
-    archive,
     definition,
     readable,
     trace_of,
 )
 from tests.deploy.manifests import Object
-from tests.deploy.metrics_api import MetricsApi
-from tests.deploy.tools import CRDS, DEPLOY, tool
-from tests.service.bundles import publish, sensor, snail
+from tests.deploy.release import CLAIM, REPLICAS, SHARED, Hub, running
+from tests.deploy.tools import CRDS, DEPLOY
 from tests.service.callers import Caller, plain
 from tests.service.server import patience
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 CallerT = TypeVar("CallerT", bound=Caller)
-REPLICAS = 2
 CALLERS = 4
 LEAST_REQUESTS = 10_000
-CLAIM = "hub-modelhub"
-SHARED = ("--set", "store.source=existingClaim", "--set", f"store.existingClaim={CLAIM}",
-          "--set", "stop.drainSeconds=3")  # fmt: skip
-"""For other releases over the store of ``hub``; nobody asks them while they stop."""
-
-
-@pytest.fixture(scope="module")
-def kubernetes(pytestconfig: pytest.Config) -> Path:
-    if reason := lacking():
-        pytest.skip(f"{reason}: Kubernetes NOT TRIED")
-    return Path(pytestconfig.getoption("--cluster"))
-
-
-@pytest.fixture(scope="module")
-def images(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return archive(str(pytestconfig.getoption("--image")), tmp_path_factory.mktemp("image"))
 
 
 @contextlib.contextmanager
-def running(kubernetes: Path, folder: Path, images: Path) -> Iterator[Kube]:
-    """A cluster, known to kubectl and helm; in the end nothing of it may be left."""
-    before, began = trace_of(os.getpid()), time.monotonic()
-    try:
-        with cluster(kubernetes, folder, images) as node, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("KUBECONFIG", str(node.kubeconfig))
-            patch.setenv("KUBECACHEDIR", str(folder / "kubectl"))
-            print(f"\nnode ready after {time.monotonic() - began:.0f} s")
-            yield Kube(node)
-            began = time.monotonic()
-    finally:
-        assert trace_of(os.getpid()) == before
-    print(f"\nstopped within {time.monotonic() - began:.0f} s, nothing left")
-
-
-@pytest.fixture(scope="module")
-def kube(
-    kubernetes: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Kube]:
-    with running(kubernetes, tmp_path_factory.mktemp("cluster") / "node", images) as kube:
-        yield kube
-
-
-class Hub:
-    """The release most tests are about: two replicas over a volume, whose models get versions."""
-
-    def __init__(self, kube: Kube, store: Path) -> None:
-        self.kube, self.store = kube, store
-        self.version = 0
-        publish(store, sensor)
-        publish(store, snail)
-
-    def roll(self) -> None:
-        """A new version of the model and the other image, pod by pod; until the old are gone."""
-        self.version += 1
-        plain(self.store, "adder", self.version, adds=self.version)
-        readable(self.store)
-        self.kube.install(
-            "hub", "--set", f"image.tag={TAGS[self.version % 2]}", "--set",
-            f"replicas={REPLICAS}", "--set", "settings.repository=all",
-        )  # fmt: skip
-        self.kube.await_pods("hub", REPLICAS)
-
-
-@pytest.fixture(scope="module")
-def hub(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Hub:
-    hub = Hub(kube, tmp_path_factory.mktemp("store"))
-    kube.claim(CLAIM, hub.store)
-    began = time.monotonic()
-    hub.roll()
-    print(f"\n{REPLICAS} pods ready {time.monotonic() - began:.0f} s after helm install")
-    return hub
-
-
-@contextlib.contextmanager
-def asked(
-    kube: Kube, kind: type[CallerT], *, keep_alive: bool, number: int = CALLERS
-) -> Iterator[list[CallerT]]:
+def asked(kube: Kube, kind: type[CallerT], *, keep_alive: bool) -> Iterator[list[CallerT]]:
     """Callers at work through the service, stopped at the end."""
     address = kube.service("hub")
-    callers = [kind(address, seed, keep_alive=keep_alive) for seed in range(number)]
+    callers = [kind(address, seed, keep_alive=keep_alive) for seed in range(CALLERS)]
     for caller in callers:
         caller.start()
     try:
@@ -156,7 +78,6 @@ def test_nothing_is_left_of_a_cluster_whose_test_fails(
                 break
         raise ZeroDivisionError
     assert len(started) >= 5
-    assert not (tmp_path / "node" / "lib").exists()
 
 
 # --- the release ----------------------------------------------------------------------------------
@@ -257,97 +178,6 @@ def _evict(kube: Kube, pod: str) -> httpx.Response:
     return kube.api.post(f"/api/v1/namespaces/default/pods/{pod}/eviction", json=body)
 
 
-# --- scheduling, scaling --------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("hub")
-def test_pods_that_want_a_gpu_run_where_one_is_advertised(kube: Kube) -> None:
-    _advertise(kube, gpus=1)
-    flags = ("--set", "gpu.enabled=true", "--set-string", "settings.device=cuda:0\\,cpu")
-    kube.install("gpu", *SHARED, *flags, "--set", f"image.tag={TAGS[0]}", wait=False)
-    try:
-        phases = _await_phases(kube, ["Pending", "Running"])
-        (waiting,) = (pod for pod in kube.pods("gpu") if pod["status"]["phase"] == "Pending")
-        reason = waiting["status"]["conditions"][0]["message"]
-        assert "Insufficient nvidia.com/gpu" in reason
-        _advertise(kube, gpus=2)
-        after = _await_phases(kube, ["Running", "Running"])
-        print(f"\none GPU advertised: {phases} ({reason}); two: {after}")
-        kube.await_pods("gpu", 2)  # there is none: the settings allow the CPU
-    finally:
-        kube.uninstall("gpu")
-
-
-def _advertise(kube: Kube, gpus: int) -> None:
-    """As a device plugin would: by the node's status."""
-    patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(gpus)}]
-    kube.api.patch(
-        "/api/v1/nodes/node/status", json=patch,
-        headers={"Content-Type": "application/json-patch+json"},
-    ).raise_for_status()  # fmt: skip
-
-
-def _await_phases(kube: Kube, wanted: list[str]) -> list[str]:
-    for _ in patience(pause_s=0.5):
-        phases = sorted(pod["status"]["phase"] for pod in kube.pods("gpu"))
-        if phases == wanted:
-            return phases
-    raise AssertionError(kube.kubectl("describe", "pods"))
-
-
-@pytest.mark.usefixtures("hub")
-def test_scaler_follows_the_queue_up_and_down(kube: Kube, tmp_path: Path) -> None:
-    tool("prometheus")
-    flags = ("autoscaling.enabled=true", "autoscaling.minReplicas=1", "autoscaling.maxReplicas=3",
-             "autoscaling.cpuPercent=0", "autoscaling.scaleDownSeconds=5",
-             f"image.tag={TAGS[0]}")  # fmt: skip
-    api = MetricsApi(kube, tmp_path)
-    kube.install("scaled", *SHARED, *(part for flag in flags for part in ("--set", flag)))
-    stop, answers, began = threading.Event(), Counter[int](), time.monotonic()
-    askers = [
-        threading.Thread(target=_keep_busy, args=(kube.service("scaled"), stop, answers))
-        for _ in range(8)
-    ]
-    try:
-        assert _await_scale(kube, 1) == 1
-        for asker in askers:
-            asker.start()
-        _await_scale(kube, 3)
-        up_s, told = time.monotonic() - began, api.told[-1]
-        stop.set()
-        began = time.monotonic()
-        _await_scale(kube, 1)
-        print(f"\nqueue of each pod {told}: 1 → 3 pods in {up_s:.0f} s, {dict(answers)} answers;"
-              f" idle: {api.told[-1]}, 3 → 1 in {time.monotonic() - began:.0f} s")  # fmt: skip
-        assert set(answers) == {200}
-        assert max(int(value.removesuffix("m")) for value in told.values()) > 50
-        assert set(api.told[-1].values()) == {"0m"}
-    finally:
-        stop.set()
-        for asker in askers:
-            if asker.ident:
-                asker.join()
-        kube.uninstall("scaled")
-        api.stop()
-
-
-def _keep_busy(address: tuple[str, int], stop: threading.Event, answers: Counter[int]) -> None:
-    """Runs of some tenths of a second, so that who comes meanwhile waits."""
-    body = {"inputs": [{"rounds": 1000, "value": 1}]}
-    url = f"http://{address[0]}:{address[1]}/v1/models/snail/score"
-    while not stop.is_set():
-        # A connection each: a new pod gets its share.
-        answers[httpx.post(url, json=body, timeout=60).status_code] += 1
-
-
-def _await_scale(kube: Kube, pods: int) -> int:
-    for _ in patience(WORTH_S, pause_s=1):
-        (scaler,) = kube.get("hpa")
-        if scaler["status"]["currentReplicas"] == len(kube.ready("scaled")) == pods:
-            return pods
-    raise AssertionError(kube.kubectl("describe", "hpa"))
-
-
 # --- what comes with the chart --------------------------------------------------------------------
 
 
@@ -393,6 +223,7 @@ def test_uninstall_leaves_the_models_and_nothing_else(kube: Kube, tmp_path: Path
     with kube.client("gone") as client:
         assert client.get("/v1/models").status_code == 401
     kube.uninstall("gone")
+    kube.await_pods("gone", 0)
     for _ in patience():
         left = _named(kube, kinds) - before
         if len(left) == 1:
