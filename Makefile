@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help up install dev train train-all serve check format test test-fast prove \
         prove-applications soak bench bench-generate clean \
-        deploy-tools deploy-test image image-test roll-test gpu-env gpu-build-test gpu-test
+        deploy-tools deploy-test image image-test roll-test cluster-test gpu-env gpu-build-test gpu-test
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -111,11 +111,11 @@ gpu-test: gpu-env install ## on a machine with a GPU: the tests that skip elsewh
 	    --json bench.gpu.json --markdown bench.gpu.md; \
 	else echo "there is no GPU here: nothing was measured"; fi
 
-deploy-tools: dev ## what deploy-test, image and roll-test need: into .tools, and by apt where it can
+deploy-tools: dev ## what the tests of the deployment need: into .tools, and by apt where it can
 	$(BIN)/python deploy/tools.py
 
 deploy-test: dev ## chart, manifests, rules, dashboard, Containerfile; says what it could not check
-	$(BIN)/pytest -m "not image and not soak" tests/deploy
+	$(BIN)/pytest -m "not image and not soak and not cluster" tests/deploy
 	$(BIN)/pytest -k "[gs] or [az]" tests/model_store/test_remote.py
 
 image: ## build the server's image; EXTRA=serve-gpu for CUDA (deploy/image.sh says what else)
@@ -126,6 +126,11 @@ image-test: dev image ## build the image and run it: limits, rights, health, dra
 
 roll-test: dev ## three replicas behind haproxy, restarted one by one under load
 	$(BIN)/pytest -s --soak -m soak tests/deploy
+
+cluster-test: dev image ## the chart and the image on Kubernetes 1.20.2 (ten minutes; at first, five more)
+	$(BIN)/python -m deploy.kubernetes.cluster
+	kubernetes=$$(deploy/kubernetes/build.sh) && $(BIN)/pytest -s --image $(IMAGE) \
+	  --cluster "$$kubernetes" -m cluster tests/deploy
 
 clean: ## remove what the commands above made, but no models
 	rm -rf $(VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

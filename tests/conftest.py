@@ -148,10 +148,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--soak", action="store_true", help="run the slow proofs of the server too")
     parser.addoption("--image", help="the container image to test (make image-test)")
+    parser.addoption("--cluster", help="Kubernetes as build.sh made it (make cluster-test)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for marker, command in (("soak", "make soak"), ("image", "make image-test")):
+    makes = {"soak": "make soak", "image": "make image-test", "cluster": "make cluster-test"}
+    for marker, command in makes.items():
         if not config.getoption(f"--{marker}"):
             for item in items:
                 if item.get_closest_marker(marker):

@@ -53,6 +53,15 @@ def test_each_version_gets_the_kinds_it_knows(version: str) -> None:
     assert scaler == "autoscaling/v2" + "beta2" * old
 
 
+def test_numbers_and_ports_are_what_a_server_side_apply_to_an_old_version_takes() -> None:
+    """Kubernetes 1.20 refused both: an amount that is no text, a port without its protocol."""
+    found = chart("--set-json", 'resources={"limits": {"cpu": 1, "memory": 1073741824}}')
+    (container,) = only(found, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "1073741824"}
+    ports = [*container["ports"], *only(found, "Service")["spec"]["ports"]]
+    assert [port["protocol"] for port in ports] == ["TCP", "TCP"]
+
+
 def test_chart_has_the_version_of_the_project() -> None:
     facts = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert f'\nversion = "{facts["appVersion"]}"\n' in (ROOT / "pyproject.toml").read_text()

@@ -121,7 +121,7 @@ def test_gpu_is_asked_for_and_not_done_without(monkeypatch: pytest.MonkeyPatch) 
     assert spec["containers"][0]["resources"]["limits"] == {
         "cpu": "2",
         "memory": "2Gi",
-        "nvidia.com/gpu": 2,
+        "nvidia.com/gpu": "2",
     }
     assert spec["nodeSelector"] == {
         "kubernetes.io/arch": "amd64",

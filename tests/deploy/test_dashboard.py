@@ -4,20 +4,17 @@ real server under traffic.
 
 import json
 import re
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
+from tests.deploy.prometheus import Prometheus
 from tests.deploy.tools import CHART, tool
 from tests.service.bundles import publish, sensor, snail, words
-from tests.service.server import Server, patience, serving
+from tests.service.server import Server, serving
 
 DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
 RULES = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
@@ -32,54 +29,6 @@ TRAFFIC_S = 8
 """Long enough for several scrapes and rounds of the rules."""
 
 
-class Prometheus:
-    """A Prometheus of the test's own, a scrape and a round of rules each second."""
-
-    def __init__(self, folder: Path, target: tuple[str, int]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        scrape = {
-            "job_name": "hub",
-            "static_configs": [{
-                "targets": [f"{target[0]}:{target[1]}"],
-                # As its discovery of Kubernetes would label it.
-                "labels": {"namespace": "models", "pod": "hub-0"},
-            }],
-        }  # fmt: skip
-        (folder / "prometheus.yml").write_text(yaml.safe_dump({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(CHART / "files" / "rules.yaml")],
-            "scrape_configs": [scrape],
-        }))  # fmt: skip
-        command = [
-            tool("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
-        ]  # fmt: skip
-        with (folder / "prometheus.log").open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}")
-
-    def await_ready(self) -> None:
-        for _ in patience():
-            try:
-                if self.client.get("/-/ready").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-        raise AssertionError("Prometheus does not come up")
-
-    def ask(self, query: str) -> list[dict[str, Any]]:
-        answer = self.client.get("/api/v1/query", params={"query": query}).json()
-        assert answer["status"] == "success", answer.get("error")
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
-
-    def stop(self) -> None:
-        self.client.close()
-        self.process.terminate()
-        self.process.wait()
-
-
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     tool("prometheus")  # skips before anything is started
@@ -88,7 +37,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         publish(store, maker)
     folder = tmp_path_factory.mktemp("watched-server")
     with serving(store, folder, max_memory_bytes=2**30) as server:
-        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), server.address)
+        address, port = server.address
+        # As its discovery of Kubernetes would label it.
+        labels = {"namespace": "models", "pod": "hub-0"}
+        found = {"targets": [f"{address}:{port}"], "labels": labels}
+        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), static_configs=[found])
         try:
             prometheus.await_ready()
             _make_traffic(server)

@@ -56,6 +56,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- /* Quantities as text, {cpu: 1} too: a server-side apply to older versions refuses numbers. */ -}}
+{{- define "modelhub.resources" -}}
+{{- $texts := dict }}
+{{- range $kind, $quantities := . }}
+{{- $of := dict }}
+{{- range $name, $quantity := $quantities }}
+{{- $_ := set $of $name (include "modelhub.setting" $quantity) }}
+{{- end }}
+{{- $_ := set $texts $kind $of }}
+{{- end }}
+{{- toYaml $texts }}
+{{- end }}
+
 {{- define "modelhub.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
