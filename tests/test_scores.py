@@ -151,6 +151,12 @@ APPLICATIONS: dict[tuple[str, ...], list[Promise]] = {
         Promise("transformer_writer", "bits_per_byte", operator.lt, "5_gram_of_the_same_tokens"),
         Promise("transformer_writer", "bits_per_byte", operator.lt, "9_gram_of_bytes"),
     ],
+    ("rnn_speech",): [  # seed 0 alone was measured
+        Promise("rnn_speech", "word_error", operator.le, 0.25),
+        Promise("rnn_speech", "word_error_8khz", operator.le, 0.30),
+        Promise("rnn_speech", "word_error", at_most_half, "templates_by_time_warping"),
+        Promise("rnn_speech", "word_error_noisy", at_most_half, "templates_by_time_warping"),
+    ],
     ("policy_cartpole",): [
         Promise("policy_cartpole", "mean_return", operator.ge, 475),
         Promise("policy_cartpole", "mean_return", operator.gt, "angle_and_velocity"),
