@@ -148,22 +148,22 @@ def loss(
     return total
 
 
-def varied(features: Tensor, generator: torch.Generator) -> Tensor:
+def varied(features: Tensor, generator: torch.Generator, extent: float = 1.0) -> Tensor:
     """As if by another throat (frequencies stretched, Jaitly and Hinton 2013) and through another
     microphone (a smooth curve over the bands), some bands left out (SpecAugment, Park et al. 2019):
-    ``[T, FRAMES · bands]`` in and out.
+    ``[T, FRAMES · bands]`` in and out. An ``extent`` of 0 changes nothing.
     """
     grid = features.reshape(len(features), FRAMES, -1)
     bands = grid.shape[2]
     draw = 2 * torch.rand(6, generator=generator) - 1
-    at = (torch.arange(bands) * (1 + WARP * draw[0])).clamp(max=bands - 1)
+    at = (torch.arange(bands) * (1 + extent * WARP * draw[0])).clamp(max=bands - 1)
     left = at.long().clamp(max=bands - 2)
     grid = torch.lerp(grid[..., left], grid[..., left + 1], at - left)
     across = torch.linspace(-1, 1, bands)
     wave = torch.cos(torch.pi * (across * (1.5 + draw[3] / 2) + draw[4]))
-    grid = grid + TILT * (draw[1] * across + draw[2] * wave)
+    grid = grid + extent * TILT * (draw[1] * across + draw[2] * wave)
     for _ in range(2):
-        gap = int(torch.randint(0, HIDDEN_BANDS + 1, (), generator=generator))
+        gap = int(torch.randint(0, round(extent * HIDDEN_BANDS) + 1, (), generator=generator))
         start = int(torch.randint(0, bands - gap + 1, (), generator=generator))
         grid.narrow(2, start, gap).zero_()
     return grid.flatten(1)

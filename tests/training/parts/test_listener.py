@@ -67,3 +67,5 @@ def test_varied_features_are_near_to_what_they_were_but_for_gaps() -> None:
     assert 0 < gaps.float().mean() < 0.3
     assert (one - smooth)[~gaps].abs().max() < 2.5
     assert torch.equal(one[:1].expand(20, -1), one), "all blocks alike"
+    unchanged = listener.varied(smooth, torch.Generator().manual_seed(3), 0.0)
+    assert torch.equal(unchanged, smooth)
