@@ -85,6 +85,15 @@ def fetch(archive: Archive) -> Path:
     return path
 
 
+def settle(made: Path, place: Path) -> None:
+    """Move a folder to its place in the cache, unless another run was faster."""
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
+
+
 def _download(archive: Archive, folder: Path) -> None:
     """Into ``folder``. Raises DataError, with what the tool and the server said."""
     command = _command(archive, folder)
