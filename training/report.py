@@ -115,7 +115,8 @@ def confusion_matrix(truth: Array, guess: Array, labels: Sequence[str]) -> Figur
                 colour = "white" if shades[row, column] > 0.4 else "black"
                 axes.text(column, row, str(counts[row, column]), ha="center", va="center",
                           color=colour, fontsize=8)  # fmt: skip
-    axes.set_xticks(range(len(labels)), labels, rotation=0 if len(labels) <= 10 else 90)
+    beside = len(labels) <= 10 and max(map(len, labels)) <= 6  # else they would run into another
+    axes.set_xticks(range(len(labels)), labels, rotation=0 if beside else 90)
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="answered", ylabel="true")
     return figure

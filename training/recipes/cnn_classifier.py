@@ -5,7 +5,16 @@ see of each picture, and of its mirror image, is computed once. ``features``: no
 and one layer learns on top. ``none``: a small network learns from nothing. All three are one graph
 from pixels to probabilities.
 
-TABLE
+Accuracy in % on the pictures of 574 emoji that were held out in both vendors' drawings, quick, seed 0:
+
+=====================================================  =======  ======
+.                                                      twitter  google
+=====================================================  =======  ======
+fine-tuned                                             78.9     81.4
+frozen features and logistic regression                74.6     76.1
+the same, learned from google's drawings only          52.1     77.9
+a small network from scratch, 400 steps                63.1     66.2
+=====================================================  =======  ======
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +38,15 @@ from training import report
 from training.data import classified_pictures, efficientnet
 from training.data.class_folders import Pictures
 from training.parts.convolution import pooled_convolution
-from training.parts.efficientnet import HEAD, STRIDE, Tail, Trunk, pretrained
+from training.parts.efficientnet import (
+    FEATURES,
+    HEAD,
+    STRIDE,
+    Tail,
+    Trunk,
+    pretrained,
+    scaled,
+)
 from training.parts.held_out import classified
 from training.recipe import MAIN_GRAPH, Config, Evaluation, GraphExport, Networks, Package, Recipe
 
@@ -70,14 +87,14 @@ class ClassifierConfig(Config):
 
 
 class Features(nn.Module):
-    """All of the pretrained network: pixels → ``[B, 1280]``."""
+    """What all of the pretrained network sees: pixels → ``[B, 1432]``."""
 
-    def __init__(self, trunk: Trunk, tail: Tail) -> None:
+    def __init__(self, whole: nn.Module) -> None:
         super().__init__()
-        self.trunk, self.tail = trunk, tail
+        self.whole = whole
 
     def forward(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.tail(self.trunk(pixels))
+        features: Tensor = self.whole(scaled(pixels))
         return features
 
 
@@ -160,20 +177,14 @@ class CnnClassifier(Recipe[ClassifierConfig]):
     # --- what the network is given -------------------------------------------------------------
 
     @cached_property
-    def trunk(self) -> Trunk:
-        frozen = {"finetune": self.config.frozen, "features": BLOCKS - 1}
-        return Trunk(self._pretrained(), frozen.get(self.config.transfer, BLOCKS - 1)).eval()
-
-    def _pretrained(self) -> Any:
-        return pretrained(efficientnet.read())
-
-    def _before(self) -> nn.Module:
+    def before(self) -> nn.Module:
         """What stands before the part that learns, and never changes."""
         if self.config.transfer == "none":
             return nn.Identity()
-        if self.config.transfer == "finetune":
-            return self.trunk
-        return Features(self.trunk, Tail(self._pretrained(), self.trunk.last + 1)).eval()
+        whole = pretrained(efficientnet.read())
+        if self.config.transfer == "features":
+            return Features(whole).eval()
+        return Trunk(whole, self.config.frozen).eval()
 
     @cached_property
     def given(self) -> Tensor:
@@ -181,12 +192,12 @@ class CnnClassifier(Recipe[ClassifierConfig]):
         images = self.pictures.train.images
         if self.config.transfer == "none":
             return torch.stack([images, images.flip(3)])
-        before = self._before()
-        return torch.stack([_run(before, images), _run(before, images.flip(3))]).half()
+        views = [_run(self.before, images), _run(self.before, images.flip(3))]
+        return torch.stack(views).half()
 
     @cached_property
     def validated(self) -> Tensor:
-        return _run(self._before(), self.pictures.validation.images)
+        return _run(self.before, self.pictures.validation.images)
 
     # --- learning ------------------------------------------------------------------------------
 
@@ -211,8 +222,8 @@ class CnnClassifier(Recipe[ClassifierConfig]):
         if self.config.transfer == "none":
             return {"classifier": Classifier(Small(), SMALL, classes)}
         if self.config.transfer == "features":
-            return {"classifier": Classifier(nn.Identity(), HEAD, classes)}
-        tail = Tail(self._pretrained(), self.config.frozen)
+            return {"classifier": Classifier(nn.Identity(), FEATURES, classes)}
+        tail = Tail(pretrained(efficientnet.read()), self.config.frozen)
         return {"classifier": Classifier(tail, HEAD, classes)}
 
     def step(self, networks: Networks, batch: Batch) -> Iterator[tuple[str, Tensor]]:
@@ -248,7 +259,7 @@ class CnnClassifier(Recipe[ClassifierConfig]):
     # --- result --------------------------------------------------------------------------------
 
     def evaluate(self, fitted: Sequence[Networks]) -> Evaluation:
-        served = Served(self._before(), fitted[-1]["classifier"]).eval()
+        served = Served(self.before, fitted[-1]["classifier"]).eval()
         pictures, names = self.pictures, self.pictures.names
         answers = {kind: _run(served, part.images) for kind, part in pictures.tests.items()}
         guess = answers[next(iter(answers))].argmax(1)
@@ -256,7 +267,8 @@ class CnnClassifier(Recipe[ClassifierConfig]):
         figures = {"confusion_matrix": report.confusion_matrix(truth.numpy(), guess.numpy(), names)}
         wrong = (guess != truth).nonzero()[:MAX_SHOWN, 0]
         if len(wrong):
-            titles = [f"{names[truth[k]][:8]}→{names[guess[k]][:8]}" for k in wrong.tolist()]
+            # Longer names would run into the neighbours.
+            titles = [f"{names[truth[k]][:4]}→{names[guess[k]][:4]}" for k in wrong.tolist()]
             figures["mistakes"] = report.image_grid(pictures.test.images[wrong].numpy(), titles)
         return Evaluation(
             self._scores(answers),
@@ -282,7 +294,7 @@ class CnnClassifier(Recipe[ClassifierConfig]):
         return scores
 
     def _baselines(self) -> dict[str, dict[str, float]]:
-        whole = Features(self.trunk, Tail(self._pretrained(), self.trunk.last + 1)).eval()
+        whole = Features(pretrained(efficientnet.read())).eval()
         tests = {kind: _run(whole, part.images) for kind, part in self.pictures.tests.items()}
         train = self.pictures.train
         known, labels = _run(whole, train.images).numpy(), train.labels.numpy()
@@ -326,7 +338,7 @@ class CnnClassifier(Recipe[ClassifierConfig]):
         pictures = self.pictures
         shown: Pictures = pictures.test + pictures.train
         graph = GraphExport(
-            Served(self._before(), networks["classifier"]),
+            Served(self.before, networks["classifier"]),
             lambda rows: {self.input.tensor: shown.images[:rows]},
             ["probabilities", "embedding"],
             batching=Batching(max_rows=min(32, len(shown))),
@@ -337,7 +349,7 @@ class CnnClassifier(Recipe[ClassifierConfig]):
             ),
         )
         example = {"b64": png(shown.images[0].numpy())}
-        size = SMALL if self.config.transfer == "none" else HEAD
+        size = {"none": SMALL, "features": FEATURES, "finetune": HEAD}[self.config.transfer]
         return Package(
             {MAIN_GRAPH: graph},
             {
@@ -361,7 +373,8 @@ def _linear(rows: Array, labels: Array) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    machine = LogisticRegression(C=0.01, max_iter=2000, class_weight="balanced")
+    # C = 0.01, 0.03, 0.1: 78.5, 78.9, 78.5 % of the validation part; classes balanced: 78.5, 77.7.
+    machine = LogisticRegression(C=0.03, max_iter=2000)
     return make_pipeline(StandardScaler(), machine).fit(rows, labels)
 
 

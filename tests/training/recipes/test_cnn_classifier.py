@@ -44,7 +44,7 @@ def test_each_kind_of_transfer_learns_is_judged_and_gives_one_graph(transfer: Tr
     with torch.no_grad():
         chances, features = package.graphs["model"].module(made.pictures.test.images[:3])
     assert chances.shape == (3, 9)
-    assert features.shape == (3, 128 if transfer == "none" else 1280)
+    assert features.shape == (3, {"none": 128, "features": 1432, "finetune": 1280}[transfer])
     torch.testing.assert_close(chances.sum(1), torch.ones(3))
 
 
