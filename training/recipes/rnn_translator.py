@@ -5,14 +5,14 @@ Measured on the 1,663 held-out verses, seed 0, one thread of a busy machine:
 ======================================================  =====  =====
 ..                                                      chrF   BLEU
 ======================================================  =====  =====
+quick: four epochs, four beams, 20 minutes of CPU       43.4   21.4
 quick with ``--epochs 2``, four beams, ten minutes      39.8   18.6
 the first of these two epochs, one beam                 30.9    9.4
 word for word by IBM model 1                            39.8    9.4
 the source as it is                                     16.4    0.05
 ======================================================  =====  =====
 
-Neither profile was run as a whole yet: these are one and two of quick's four epochs. By chrF two
-are as good as word for word, no better; whether four are is not known.
+By chrF two epochs are as good as word for word, and four are better. The full profile was not run.
 """
 
 from collections.abc import Mapping
