@@ -223,9 +223,10 @@ def _print_worth(manifest: Manifest) -> None:
 def _example(arguments: argparse.Namespace) -> int:
     manifest = open_store(arguments.store).open(arguments.ref).manifest
     name = arguments.verb or manifest.main_verb[0]
-    if name not in manifest.verbs:
-        raise NotFound(f"{manifest.name} cannot {name}; it can {', '.join(manifest.verbs)}")
-    verb = manifest.verbs[name]
+    if name not in manifest.abilities:
+        raise NotFound(f"{manifest.name} cannot {name}; it can {', '.join(manifest.abilities)}")
+    # To explain takes what the verb takes that is explained.
+    verb = manifest.verbs[manifest.explained if name == "explain" else name]  # type: ignore[index]
     item = verb.sample()
     if not arguments.raw:
         print(json.dumps({"inputs": [item]}))

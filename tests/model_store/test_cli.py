@@ -12,6 +12,7 @@ import model_store
 from model_store.answers.image import ImageAnswer
 from model_store.cli import main
 from model_store.inputs.none import NoneInput
+from model_store.inputs.table import Column, TableInput
 from model_store.manifest import Draft, Manifest, Verb
 from model_store.store import Store
 from tests.model_store.commands import Modelhub
@@ -143,6 +144,19 @@ def test_example_prints_a_request_that_works(modelhub: Modelhub, publish: Publis
     code, out, _ = modelhub("example", "toy", "--verb", "predict")
     assert code == 0
     assert json.loads(out) == {"inputs": [[1.5, -2.0]]}
+
+
+def test_example_of_explain_is_that_of_the_verb_it_explains(
+    modelhub: Modelhub, store: Store, draft: Draft
+) -> None:
+    columns = (Column(name="a", usual=1), Column(name="b", usual=0))
+    verb = draft.verbs["predict"].model_copy(update={"input": TableInput(columns=columns)})
+    with store.stage("toy") as folder:
+        (folder / "model.onnx").write_bytes(b"graph")
+        store.publish("toy", folder, draft.model_copy(update={"verbs": {"predict": verb}}))
+    code, out, _ = modelhub("example", "toy", "--verb", "explain")
+    assert (code, json.loads(out)) == (0, {"inputs": [[1.5, -2.0]]})
+    assert "explain     what each part of an item does" in modelhub("show", "toy")[1]
 
 
 def test_example_prints_the_raw_body(publish: Publish, store: Store) -> None:
