@@ -24,8 +24,10 @@ from service.schema import Ask, Reply
 from service.shapley import Subsets
 from service.telemetry import metered
 
-AT_ONCE = 64
-"""Rows that are asked together."""
+AT_ONCE, BYTES_AT_ONCE = 64, 64 * 2**20
+"""Rows that are asked together, and what they may take: a graph for pictures of any size gets them
+as large as they came.
+"""
 
 
 class ExplainParameters(Parameters):
@@ -76,9 +78,10 @@ class Explaining:
         ask: Ask, spent: "Counter[str]",
     ) -> dict[str, Any]:  # fmt: skip
         subsets = Subsets(len(parts.names), wish.rows, wish.seed)
+        size = await self._blocking(rows_at_once, parts)
         found = [
             await self._ask(parts, kept, verb, lane, ask, spent)
-            for kept in np.array_split(subsets.keep, -(-len(subsets.keep) // AT_ONCE))
+            for kept in np.array_split(subsets.keep, -(-len(subsets.keep) // size))
         ]
         amounts = np.concatenate(found).astype(np.float64)
         place = verb.answer.foremost(amounts[-1]) if target is None else target
@@ -107,6 +110,12 @@ class Explaining:
 
     async def _blocking(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def rows_at_once(parts: Parts) -> int:
+    """How many rows of this item may be asked together."""
+    row = parts.keep(np.ones((1, len(parts.names)), np.bool_))
+    return max(1, min(AT_ONCE, BYTES_AT_ONCE // sum(array.nbytes for array in row.values())))
 
 
 def _place(verb: Verb, target: str | None) -> int | None:

@@ -3,14 +3,23 @@
 import base64
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from model_store.inputs.image import ImageInput
+from service.explaining import rows_at_once
 from tests.service.bundles import WEIGHTS, WORDS
 from tests.service.server import Server
+
+
+def png(side: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def explain(server: Server, ref: str, *items: object, **parameters: object) -> list[dict[str, Any]]:
@@ -108,6 +117,13 @@ def test_the_answers_own_label_is_explained_where_none_is_named(server: Server) 
     dark, bright = explain(server, "shades", [[0] * 4] * 4, [[255] * 4] * 4)
     assert (dark["target"], bright["target"]) == ("dark", "bright")
     assert dark["value"] == bright["value"] == 1
+
+
+def test_rows_of_a_large_picture_are_asked_a_few_at_a_time() -> None:
+    kind = ImageInput()
+    for side, rows in ((32, 64), (2000, 5), (6000, 1)):
+        parts = kind.divider(Path())(png(side), kind.parameters())
+        assert rows_at_once(parts) == rows
 
 
 def test_the_same_seed_gives_the_same_explanation(server: Server) -> None:
