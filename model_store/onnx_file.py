@@ -18,9 +18,10 @@ MAX_DEPTH = 100
 """Messages inside messages; protobuf's own readers stop there too."""
 MAX_AXES = 64
 """More than any array library takes."""
-NUMBERS = re.compile(rb"(?:\x40[\x80-\xff]{0,9}+[\x00-\x7f])++|(?:\x3d.{4})++", re.DOTALL)
+NUMBERS = re.compile(rb"(?:\x40[\x80-\xff]{0,9}[\x00-\x7f])+|(?:\x3d.{4})+", re.DOTALL)
 """A run of an attribute's integers (field 8) or floats (7): a forest of trees has millions. No
-message that is read here keeps a number of use in these two fields."""
+message that is read here keeps a number of use in these two fields. (Possessive quantifiers would
+do, but those of Python 3.11.2, which Debian 12 has, skip too far.)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,5 +173,8 @@ def _unpack(package: Path, folder: Path) -> None:
     """npm's archives hold everything in a folder ``package``."""
     with tarfile.open(package) as tar:
         for member in tar.getmembers():
-            member.name = str(PurePosixPath(*PurePosixPath(member.name).parts[1:]))
-            tar.extract(member, folder, filter="data")
+            file = tar.extractfile(member)
+            path = PurePosixPath(*PurePosixPath(member.name).parts[1:])
+            if file and ".." not in path.parts:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(file.read())

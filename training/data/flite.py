@@ -58,9 +58,12 @@ def unpacked() -> Path:
             for package in packages:
                 with debian.contents(package) as files:
                     for file in files:
-                        if ".so" in file.name and not file.isdir():
-                            file.name = Path(file.name).name
-                            files.extract(file, made, filter="data")
+                        target = Path(made) / Path(file.name).name
+                        content = files.extractfile(file) if file.isfile() else None
+                        if ".so" in file.name and file.issym():
+                            target.symlink_to(Path(file.linkname).name)
+                        elif ".so" in file.name and content:
+                            target.write_bytes(content.read())
             archive.settle(Path(made), folder)
     return folder
 
