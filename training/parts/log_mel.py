@@ -42,7 +42,8 @@ class LogMel(nn.Module):
     def forward(self, audio: Tensor, mask: Tensor) -> Tensor:
         blocks = mask.sum(1).clamp(min=1)
         power = audio.square().sum((1, 2)) / (blocks * BLOCK)
-        audio = audio / (power + 1e-10).sqrt()[:, None, None]
+        # A bound and not a summand: the exporter takes the addition of so little for none.
+        audio = audio / power.clamp(min=1e-10).sqrt()[:, None, None]
         before = F.pad(audio[:, :-1, -CONTEXT:], (0, 0, 1, 0))
         behind = F.pad(audio[:, 1:, :CONTEXT], (0, 0, 0, 1))
         wide = torch.cat([before, audio, behind], dim=2)  # [B, T, BLOCK + 2 · CONTEXT]

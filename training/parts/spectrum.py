@@ -15,6 +15,7 @@ SIZE = 2 * BANDS
 TOLD = 10
 """Parts that a score is told in: five wide bands' levels, then their unsteadiness."""
 TINY, FLOOR = 1e-30, 1e-9
+"""Bounds and not summands: the exporter takes the addition of so little for none."""
 
 
 class Spectrum(nn.Module):
@@ -38,13 +39,13 @@ class Spectrum(nn.Module):
     def forward(self, series: Tensor) -> Tensor:
         """``[B, T, 1]`` → ``[B, SIZE]``"""
         x = series[:, :, 0]
-        x = x / (x.abs().amax(1, keepdim=True) + TINY)
+        x = x / x.abs().amax(1, keepdim=True).clamp(min=TINY)
         x = (x - x.mean(1, keepdim=True))[:, None]
         real, imaginary = F.conv1d(x, self.waves, stride=HOP).chunk(2, 1)  # [B, K, frames]
         power = real.square() + imaginary.square()
         bands = power.unflatten(1, (BANDS, BINS))  # type: ignore[no-untyped-call]
         power = bands.mean(2)  # [B, BANDS, frames]
-        logs = (power / (power.mean((1, 2), keepdim=True) + TINY) + FLOOR).log()
+        logs = (power / power.mean((1, 2), keepdim=True).clamp(min=TINY)).clamp(min=FLOOR).log()
         level = logs.mean(2)
         stray = (logs - level[:, :, None]).square().mean(2).sqrt()
         return torch.cat([level - level.mean(1, keepdim=True), stray], 1)
