@@ -58,7 +58,7 @@ def lacking() -> str:
     wanted = ("unshare", "ip", "iptables", "runc", "openssl", "kubectl", "helm")
     missing = [name for name in wanted if not shutil.which(name, path=PATH)]
     if missing:
-        return f"there is no {' and no '.join(missing)}"
+        return f"there is no {' and no '.join(missing)} (make deploy-tools installs what it can)"
     probe = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], check=False)
     return "" if probe.returncode == 0 else "no namespaces may be made here"
 
