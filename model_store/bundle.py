@@ -7,7 +7,7 @@ from model_store.errors import BadManifest, CorruptBundle
 from model_store.manifest import FileEntry, Manifest
 from model_store.onnx_file import read_signature, refuse_pointer
 from model_store.plain import graph_file, infer_manifest
-from model_store.spec import Divider, Encoder
+from model_store.spec import Encoder
 
 MANIFEST_FILE = "manifest.json"
 
@@ -69,10 +69,6 @@ class Bundle:
     def encoder(self, verb: str) -> Encoder:
         """The function that makes this verb's items into tensors."""
         return self.manifest.verbs[verb].input.encoder(self.folder)  # type: ignore[index]
-
-    def divider(self, verb: str) -> Divider:
-        """What divides this verb's items into parts."""
-        return self.manifest.verbs[verb].input.divider(self.folder)  # type: ignore[index]
 
 
 def _compare(name: str, path: Path, entry: FileEntry) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from model_store.errors import ItemError, NotFound, StoreError
 from model_store.importing import Said, described, import_model
-from model_store.manifest import Batching, Manifest
+from model_store.manifest import EXPLAIN, Batching, Manifest
 from model_store.places import open_copies, open_store, place
 
 UNPUBLISHED = "not published by modelhub: no digests to check"
@@ -226,7 +226,7 @@ def _example(arguments: argparse.Namespace) -> int:
     if name not in manifest.abilities:
         raise NotFound(f"{manifest.name} cannot {name}; it can {', '.join(manifest.abilities)}")
     # To explain takes what the verb takes that is explained.
-    verb = manifest.verbs[manifest.explained if name == "explain" else name]  # type: ignore[index]
+    verb = manifest.verbs[manifest.explained if name == EXPLAIN else name]  # type: ignore[index]
     item = verb.sample()
     if not arguments.raw:
         print(json.dumps({"inputs": [item]}))

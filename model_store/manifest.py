@@ -25,6 +25,8 @@ Category = Literal["vision", "text", "audio", "series", "tabular", "control", "o
 VerbName = Literal["predict", "generate", "score", "embed"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 MAIN_GRAPH = "model"
+EXPLAIN = "explain"
+"""What any model can be asked to do whose answers are numbers; no bundle has a graph for it."""
 
 
 class Tensor(TensorSpec):
@@ -235,7 +237,7 @@ class Manifest(Draft):
     @property
     def abilities(self) -> list[str]:
         """What can be asked of it: the verbs of its table, and to explain them."""
-        return [*self.verbs, *(["explain"] if self.explained else [])]
+        return [*self.verbs, *([EXPLAIN] if self.explained else [])]
 
     @property
     def size_bytes(self) -> int:

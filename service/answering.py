@@ -13,9 +13,10 @@ import numpy as np
 
 from model_store.errors import ItemError, ItemMismatch
 from model_store.inputs.text import TextInput
-from model_store.manifest import Verb
+from model_store.manifest import EXPLAIN, Verb
 from model_store.spec import Encoded, Encoder, Parameters, Tensors
 from service.errors import BodyTooLarge, ModelFault
+from service.explaining import Explaining
 from service.loaded import LoadedModel
 from service.schema import Ask, Delivered, Reply
 from service.telemetry import metered
@@ -30,11 +31,14 @@ class Answering:
 
     def __init__(self, max_rows: int, pool: Executor) -> None:
         self._max_rows, self._pool = max_rows, pool
+        self._explaining = Explaining(max_rows, pool)
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One answer per item. Raises ItemError (with ``index``) and ServiceError."""
         with metered(model.meter):
             async with asyncio.timeout(max(0.0, ask.deadline - time.monotonic())):
+                if ask.verb == EXPLAIN:
+                    return await self._explaining.answer(ask, model)
                 return await self._answer(ask, model)
 
     async def _answer(self, ask: Ask, model: LoadedModel) -> Reply:

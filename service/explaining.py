@@ -5,7 +5,6 @@ as everybody. A request's rows are asked a few at a time, so that others get the
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -15,14 +14,13 @@ import numpy as np
 from pydantic import Field
 
 from model_store.errors import ItemError, ItemMismatch
-from model_store.manifest import Verb
+from model_store.manifest import EXPLAIN, Verb
 from model_store.spec import Array, Parameters, Parts, show, show_names
 from service.errors import BodyTooLarge
 from service.lane import Lane
 from service.loaded import LoadedModel
 from service.schema import Ask, Reply
 from service.shapley import Subsets
-from service.telemetry import metered
 
 AT_ONCE, BYTES_AT_ONCE = 64, 64 * 2**20
 """Rows that are asked together, and what they may take: a graph for pictures of any size gets them
@@ -49,12 +47,7 @@ class Explaining:
 
     async def answer(self, ask: Ask, model: LoadedModel) -> Reply:
         """One explanation per item. Raises NoSuchVerb, ItemError (with ``index``), ServiceError."""
-        with metered(model.meter):
-            async with asyncio.timeout(max(0.0, ask.deadline - time.monotonic())):
-                return await self._answer(ask, model)
-
-    async def _answer(self, ask: Ask, model: LoadedModel) -> Reply:
-        name, verb = model.explained()
+        verb = model.verb(EXPLAIN)
         for_input, wish = verb.read_parameters(ask.parameters, ExplainParameters)
         target = _place(verb, wish.target)
         if not ask.items:
@@ -63,7 +56,7 @@ class Explaining:
             raise BodyTooLarge(
                 f"expected at most {self._max_items:,} inputs; got {len(ask.items):,}"
             )
-        divide = await self._blocking(model.divider, name)
+        divide = await self._blocking(model.divider)
         divided = await self._blocking(_divide, divide, ask.items, for_input)
         spent: Counter[str] = Counter()
         lane = model.lanes[verb.graph]

@@ -18,7 +18,6 @@ from model_store.store import split_ref
 from service.answering import Answering
 from service.catalog import Catalog, Shelf
 from service.errors import DeadlinePassed, NoRoom, NotReady, ServiceError
-from service.explaining import Explaining
 from service.generating import Generating, Said
 from service.ground import Ground
 from service.loaded import LoadedModel
@@ -64,7 +63,6 @@ class ModelHub:
         max_rows = min(settings.max_items, settings.max_queue_rows)
         self._answering = Answering(max_rows, self._pool)
         self._generating = Generating(max_rows, self._pool)
-        self._explaining = Explaining(max_rows, self._pool)
 
     @property
     def residency(self) -> Residency:
@@ -211,10 +209,6 @@ class ModelHub:
         if model.says(ask.verb):
             return await self._generating.answer(ask, model)
         return await self._answering.answer(ask, model)
-
-    async def explain(self, ask: Ask, model: LoadedModel) -> Reply:
-        """Why its answer is what it is, per item. Raises as :meth:`answer` does."""
-        return await self._explaining.answer(ask, model)
 
     def stream(self, ask: Ask, model: LoadedModel) -> AsyncGenerator[Said, None]:
         """The same for a verb that says text, token by token."""

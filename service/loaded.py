@@ -11,7 +11,7 @@ import numpy as np
 from model_store.answers.text import Pieces, TextAnswer
 from model_store.bundle import Bundle
 from model_store.inputs.tensor import TensorInput
-from model_store.manifest import MAIN_GRAPH, Graph, Manifest, Verb, VerbName
+from model_store.manifest import EXPLAIN, MAIN_GRAPH, Graph, Manifest, Verb
 from model_store.spec import Divider, Encoder, Tensors
 from service.batcher import Batcher
 from service.decoder.decoder import Decoder
@@ -46,7 +46,7 @@ class LoadedModel:
             if isinstance(verb.answer, TextAnswer)
         }
         """For each verb that answers with text, what makes its tokens readable."""
-        self._dividers: dict[VerbName, Divider] = {}
+        self._divider: Divider | None = None
         self.meter, self.memory_bytes = meter, memory_bytes
         self.last_used = time.monotonic()
         self._leases = 0
@@ -94,30 +94,24 @@ class LoadedModel:
         return {"max_rows": 1, "reason": lane.why_not}
 
     def verb(self, name: str) -> Verb:
-        """Raises NoSuchVerb with the verbs it has."""
-        verb = self.manifest.verbs.get(name)  # type: ignore[call-overload]
+        """Of ``explain``, the verb that is explained. Raises NoSuchVerb with the verbs it has."""
+        manifest = self.manifest
+        asked = manifest.explained if name == EXPLAIN else name
+        verb = manifest.verbs.get(asked)  # type: ignore[call-overload]
         if verb is None:
-            raise self._cannot(name)
+            raise NoSuchVerb(
+                f"{manifest.name} cannot {name}; it can {', '.join(manifest.abilities)}"
+            )
         found: Verb = verb
         return found
 
-    def explained(self) -> tuple[VerbName, Verb]:
-        """The verb whose answers can be explained. Raises NoSuchVerb."""
-        name = self.manifest.explained
-        if name is None:
-            raise self._cannot("explain")
-        return name, self.manifest.verbs[name]
-
-    def divider(self, name: VerbName) -> Divider:
-        """Divides this verb's items into parts; opened when it is first wanted. Blocks."""
-        if name not in self._dividers:
-            self._dividers[name] = self.bundle.divider(name)
-        return self._dividers[name]
-
-    def _cannot(self, name: str) -> NoSuchVerb:
-        return NoSuchVerb(
-            f"{self.manifest.name} cannot {name}; it can {', '.join(self.manifest.abilities)}"
-        )
+    def divider(self) -> Divider:
+        """Divides the items of the verb that is explained; opened when it is first wanted. Blocks.
+        Raises NoSuchVerb.
+        """
+        if self._divider is None:
+            self._divider = self.verb(EXPLAIN).input.divider(self.bundle.folder)
+        return self._divider
 
     def says(self, name: str) -> bool:
         """Whether this verb's answer is said token by token. Raises NoSuchVerb."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from model_store.manifest import Verb, VerbName
+from model_store.manifest import EXPLAIN, Verb, VerbName
 from model_store.spec import Parameters
 from service.body import MAX_TIMEOUT_MS
 from service.explaining import ExplainParameters
@@ -11,8 +11,6 @@ from service.hub import ModelHub
 
 PREFIX = "/v1"
 VERBS: tuple[VerbName, ...] = get_args(VerbName)
-EXPLAIN = "explain"
-"""Every model that can be explained can it; no bundle has a graph of its own for it."""
 
 
 def document(schema: dict[str, Any], hub: ModelHub) -> None:

@@ -1,7 +1,7 @@
 """The routes of the native protocol: what models do, the listing, aliases."""
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from model_store.errors import NotFound
-from model_store.manifest import Category, Family, VerbName
+from model_store.manifest import EXPLAIN, Category, Family
 from model_store.spec import show
 from service.body import read_body, read_timeout_ms
 from service.errors import BadBody
@@ -20,14 +20,13 @@ from service.generating import usage_of
 from service.hub import ModelHub
 from service.protocols.native.openapi import (
     ALIAS_BODY,
-    EXPLAIN,
     PREFIX,
     PROBLEM_RESPONSE,
     VERBS,
     document,
 )
 from service.protocols.native.wire import decode, encode, encode_error
-from service.schema import Ask, Reply
+from service.schema import Ask
 
 State = Literal["ready", "loading", "unloaded", "failed"]
 
@@ -56,13 +55,12 @@ def router(hub: ModelHub) -> APIRouter:
     routes = APIRouter(prefix=PREFIX, responses={"default": PROBLEM_RESPONSE})
     _add_listing(routes, hub)
     _add_admin(routes, hub)
-    for name in VERBS:
+    for name in (*VERBS, EXPLAIN):
         _add_verb(routes, hub, name)
-    _add_explain(routes, hub)
     return routes
 
 
-def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
+def _add_verb(routes: APIRouter, hub: ModelHub, name: str) -> None:
     async def handler(ref: str, request: Request) -> Response:
         timeout_ms = read_timeout_ms(request.headers.get("x-timeout-ms"), hub.settings.timeout_ms)
         deadline = time.monotonic() + timeout_ms / 1000
@@ -71,38 +69,15 @@ def _add_verb(routes: APIRouter, hub: ModelHub, name: VerbName) -> None:
             if model.says(name) and ask.parameters.get("stream") in (True, "true"):
                 return EventStream(_events(hub, ask, request))
             reply = await hub.answer(ask, model)
-        return _answered(request, reply)
+        timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
+        request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
+        body = {"model": reply.model, "version": reply.version, "outputs": reply.outputs}
+        return encode(body, headers={"X-Model-Version": str(reply.version)})
 
-    _add_operation(routes, name, handler, f"{name.capitalize()} with a model that can")
-
-
-def _add_explain(routes: APIRouter, hub: ModelHub) -> None:
-    async def handler(ref: str, request: Request) -> Response:
-        timeout_ms = read_timeout_ms(request.headers.get("x-timeout-ms"), hub.settings.timeout_ms)
-        deadline = time.monotonic() + timeout_ms / 1000
-        with await hub.find(ref, deadline) as model:
-            _, verb = model.explained()
-            ask = await decode(request, hub, ref, EXPLAIN, verb, deadline)
-            reply = await hub.explain(ask, model)
-        return _answered(request, reply)
-
-    _add_operation(routes, EXPLAIN, handler, "What each part of an item does to its answer")
-
-
-def _add_operation(
-    routes: APIRouter, name: str, handler: Callable[..., Awaitable[Response]], summary: str
-) -> None:
     routes.add_api_route(
         f"/models/{{ref}}/{name}", handler, methods=["POST"], name=name, operation_id=name,
-        tags=["models"], response_model=None, summary=summary,
+        tags=["models"], response_model=None, summary=f"{name.capitalize()} with a model that can",
     )  # fmt: skip
-
-
-def _answered(request: Request, reply: Reply) -> Response:
-    timing = {"queue_s": reply.queue_s, "compute_s": reply.compute_s}
-    request.scope["modelhub"].update(model=reply.model, version=reply.version, **timing)
-    body = {"model": reply.model, "version": reply.version, "outputs": reply.outputs}
-    return encode(body, headers={"X-Model-Version": str(reply.version)})
 
 
 async def _events(hub: ModelHub, ask: Ask, request: Request) -> AsyncGenerator[bytes, None]:
